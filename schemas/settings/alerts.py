@@ -19,6 +19,11 @@ class AlertSettings(Section):
         gt=0,
         description="HeadraceRecordHeldTooLong: a record was read so long ago and has no outcome.",
     )
+    paused_s: float | None = Field(
+        default=3_600.0,
+        gt=0,
+        description="HeadracePausedLong: a person paused the route so long ago.",
+    )
     end_to_end_p99_s: float | None = Field(
         default=None,
         gt=0,

@@ -13,6 +13,9 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.admin.records_to_delete import RecordsToDelete
 
+from consumer.autoscaling.pauses import pause_route, resume_route
+from consumer.engine.pausing import Pause
+from handoff.clock import SystemClock
 from schemas.settings.file import GroupSettings
 from schemas.wire import headers
 from tests.alerts.model import Orders
@@ -218,6 +221,16 @@ async def long_records(stage: AlertStage) -> AsyncIterator[None]:
     yield
 
 
+@contextlib.asynccontextmanager
+async def paused_route(stage: AlertStage) -> AsyncIterator[None]:
+    since_ms = SystemClock().epoch_ms()
+    await asyncio.to_thread(pause_route, PLAIN, Pause(since_ms, "the rehearsal"))
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(resume_route, PLAIN)
+
+
 def _of(subject: str, *alerts: str) -> tuple[tuple[str, str], ...]:
     return tuple((alert, subject) for alert in alerts)
 
@@ -292,6 +305,7 @@ FAULTS = (
         _of(PLAIN, "HeadraceCommitsRefused"),
         refused_commits,
     ),
+    Fault("a person pauses the route", _of(PLAIN, "HeadracePausedLong"), paused_route),
     Fault("the route is taken down", _of(PLAIN, "HeadraceNotReporting"), undeployed),
 )
 

@@ -154,6 +154,7 @@ def _settings(bootstrap: str, orders: Path, checkpoint: Path) -> Settings:
     limits = {
         "lag_s": 12,
         "held_s": 8,
+        "paused_s": 8,
         "end_to_end_p99_s": 8,
         "commit_p99_s": 0.5,
         "publish_p95_s": 0.5,

@@ -27,7 +27,8 @@ def consumer_alerts(name: str, route: RouteSettings, pace: Pace) -> Iterator[Ale
     )
     yield Alert(
         name="HeadracePartitionsUnassigned",
-        expr=f"{series.sum('assigned_partitions')} < {route.topics.partitions}",
+        expr=f"{series.sum('assigned_partitions')} < {route.topics.partitions} "
+        f"unless max({series.of('paused_seconds')}) > 0",
         minutes=5,
         severity="critical",
         labels=labels,
@@ -42,6 +43,15 @@ def consumer_alerts(name: str, route: RouteSettings, pace: Pace) -> Iterator[Ale
         labels=labels,
         summary=f"a consumer of group {route.group} has waited 5 minutes for the group",
     )
+    if (limit_s := route.alerts.paused_s) is not None:
+        yield Alert(
+            name="HeadracePausedLong",
+            expr=f"max({series.of('paused_seconds')}) > {limit_s:g}",
+            minutes=0,
+            severity="warning",
+            labels=labels,
+            summary=f"a person paused the route over {limit_s:g} s ago, and its records wait",
+        )
     yield from _stall_alerts(series)
     yield from _commit_alerts(route, series)
 

@@ -96,6 +96,7 @@ def ordinary() -> dict[str, Ordinary]:
         "breaker_open": 0,
         "suspended": 0,
         "full_map_partitions": 0,
+        "paused_seconds": 0,
     }
     for name, value in gauges.items():
         found[name] = Ordinary(_of_consumers(name), value)
@@ -150,6 +151,7 @@ CASES = (
     Case("HeadraceConsumersMissing", {"assigned_partitions w2": None}),
     Case("HeadracePartitionsUnassigned", {"assigned_partitions w2": 1}),
     Case("HeadraceRebalancing", {"suspended w1": 1}),
+    Case("HeadracePausedLong", {"paused_seconds": 4_000}),
     Case("HeadraceStalled", {"completed_records": 0.0}),
     Case("HeadraceCompletionMapFull", {"full_map_partitions w1": 1}),
     Case(
