@@ -99,7 +99,7 @@ COMMANDS = (
     Command(
         "render",
         "headrace.cli.render:render_app",
-        "Manifests of the settings, and a Grafana dashboard.",
+        "Manifests of the settings, alerts, and a Grafana dashboard.",
     ),
 )
 

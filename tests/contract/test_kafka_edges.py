@@ -93,15 +93,11 @@ async def test_a_message_that_the_broker_refuses_is_found_among_its_neighbours(
     assert read == [*values[:13], *values[14:], b"after"]
 
 
-async def test_a_topics_own_limit_is_asked_for(
-    world: KafkaWorld, admin_client: AIOKafkaAdminClient
-) -> None:
+async def test_a_topics_own_limit_is_asked_for(world: KafkaWorld) -> None:
     if not world.is_faithful:
         pytest.skip("the embedded broker has one limit for all topics")
     topic = await world.topic()
-    await admin_client.alter_configs(
-        [ConfigResource(ConfigResourceType.TOPIC, topic, {"max.message.bytes": "3000000"})]
-    )
+    await world.set_topic(topic, {"max.message.bytes": "3000000"})
     sink = await world.sink(topic)
     value = b"x" * 2_900_000
 

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.producer import message_accumulator
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
@@ -40,11 +39,6 @@ async def publisher(request: pytest.FixtureRequest, world: KafkaWorld) -> Publis
     return await make_publisher(world, request.param)
 
 
-async def set_topic(world: KafkaWorld, topic: str, settings: dict[str, str]) -> None:
-    async with world.admin() as admin:
-        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, settings)])
-
-
 def keyless_among(topic: str) -> list[Message]:
     return [Message(topic, None if n in {3, 17} else b"k", b"%d" % n, []) for n in range(20)]
 
@@ -57,7 +51,7 @@ async def assert_only_keyless_are_missing(publisher: Publisher) -> None:
 async def test_a_compacted_topic_costs_messages_without_a_key_and_nobody_else(
     world: KafkaWorld, publisher: Publisher
 ) -> None:
-    await set_topic(world, publisher.own, COMPACT)
+    await world.set_topic(publisher.own, COMPACT)
     await publisher.start()
 
     rejections = await publisher.publish(keyless_among(publisher.own))
@@ -71,7 +65,7 @@ async def test_a_topic_that_is_compacted_later_is_found_out_and_named(
     world: KafkaWorld, publisher: Publisher
 ) -> None:
     await publisher.start()
-    await set_topic(world, publisher.own, COMPACT)
+    await world.set_topic(publisher.own, COMPACT)
 
     rejections = await publisher.publish(keyless_among(publisher.own))
 
@@ -99,7 +93,7 @@ async def test_a_topic_that_refuses_what_is_too_old_is_named(
     world: KafkaWorld, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # (Lower limits refuse the brokers' own transaction markers too.)
-    await set_topic(world, publisher.own, {"message.timestamp.before.max.ms": str(HOUR_MS)})
+    await world.set_topic(publisher.own, {"message.timestamp.before.max.ms": str(HOUR_MS)})
     await publisher.start()
     messages = [Message(publisher.own, b"k", b"%d" % n, []) for n in range(3)]
     with monkeypatch.context() as late:
@@ -124,8 +118,8 @@ def set_producer_state(batch: BatchBuilder, *state: int) -> None:
 async def test_topics_that_cannot_take_what_is_published_are_found(world: KafkaWorld) -> None:
     requests = await world.topic()
     results, dead_letters = await world.results_topics(requests, partitions=1)
-    await set_topic(world, results, COMPACT)
-    await set_topic(world, dead_letters, {"max.message.bytes": "1000"})
+    await world.set_topic(results, COMPACT)
+    await world.set_topic(dead_letters, {"max.message.bytes": "1000"})
     settings = Settings.model_validate(
         {
             "kafka": {"bootstrap": world.broker.bootstrap},

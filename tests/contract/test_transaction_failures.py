@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from aiokafka import errors
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.protocol.api import Request
 from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.protocol.transaction import (
@@ -245,10 +244,7 @@ async def test_a_message_that_the_broker_refuses_is_found_and_nothing_is_publish
     sink = await owner(world, topic)
     name = f"{topic}-results"
     # The sink read the limit at its start; now the topic takes less.
-    async with world.admin() as admin:
-        await admin.alter_configs(
-            [ConfigResource(ConfigResourceType.TOPIC, name, {"max.message.bytes": "2000"})]
-        )
+    await world.set_topic(name, {"max.message.bytes": "2000"})
     messages = [Message(name, b"k", b"%d" % n, []) for n in range(40)]
     messages[13] = Message(name, b"k", b"x" * 5000, [])
 

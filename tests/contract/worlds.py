@@ -9,6 +9,7 @@ from typing import Literal
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.structs import TopicPartition as KafkaPartition
 
 from consumer.kafka.admin.admin import TopicAdmin, TopicInfo
@@ -267,6 +268,19 @@ class KafkaWorld(World):
     ) -> None:
         async with TopicAdmin(self.settings) as admin:
             await admin.ensure_topics({name: TopicInfo(partitions, 1)})
+
+    async def set_topic(self, name: str, values: dict[str, str]) -> None:
+        """Change settings of a topic; return when the broker applies what the controller took."""
+        kind = ConfigResourceType.TOPIC
+        asked = ConfigResource(kind, name, dict.fromkeys(values))
+        async with self.admin() as admin, asyncio.timeout(PATIENCE_S):
+            await admin.alter_configs([ConfigResource(kind, name, values)])
+            while self.is_faithful:
+                responses = await admin.describe_configs([asked])
+                entries = [each for found in responses for each in found.resources[0][4]]
+                if {key: value for key, value, *_ in entries}.items() >= values.items():
+                    return
+                await asyncio.sleep(0.05)
 
     async def delete_topic(self, name: str) -> None:
         async with self.admin() as admin:

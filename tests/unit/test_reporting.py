@@ -19,7 +19,7 @@ def test_metrics_go_on_while_the_status_board_does_not_answer(
         await asyncio.Event().wait()
 
     consumer: Any = SimpleNamespace(
-        _snapshot=lambda _loop: SimpleNamespace(to_dict=dict),
+        _snapshot=lambda *_: SimpleNamespace(to_dict=dict),
         _metrics=SimpleNamespace(update=updates.append),
         _status=SimpleNamespace(report=SimpleNamespace(remote=never)),
     )
@@ -30,7 +30,9 @@ def test_metrics_go_on_while_the_status_board_does_not_answer(
     async def report() -> None:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(1.0):
-                await Consumer._report(consumer, SimpleNamespace(engine=None))  # type: ignore[arg-type]
+                await Consumer._report(
+                    consumer, SimpleNamespace(pause=None, loop=SimpleNamespace(engine=None))
+                )  # type: ignore[arg-type]
 
     asyncio.run(report())
 

@@ -17,7 +17,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "jobs",
         "headrace_client.cli.jobs:jobs_app",
-        "Jobs: list, show, cancel, pause, resume.",
+        "Jobs: list, show, cancel, pause, resume, metrics.",
     ),
 )
 """The commands that need only the client; the service's command line has them too."""

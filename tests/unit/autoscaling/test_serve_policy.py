@@ -284,7 +284,7 @@ models:
 routes:
   r: {{model: m, requests_topic: i, results_topic: o, dead_letters_topic: d, group: g}}
 """
-    _, model, _ = specs_of(parse_settings(text.encode()))
+    _, model, *_ = specs_of(parse_settings(text.encode()))
     return AutoscalingConfig(**model.options["autoscaling_config"])
 
 

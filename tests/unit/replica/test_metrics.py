@@ -46,7 +46,8 @@ class FakeRay:
 
 
 def test_each_metric_of_the_table_is_read() -> None:
-    readings = read_engine(worked_engine(), 1.0, EPOCH_MS)
+    of_replica: dict[Key, float] = {"paused_seconds": 0.0, "event_loop_tasks": 9}
+    readings = read_engine(worked_engine(), 1.0, EPOCH_MS, of_replica)
 
     read = {*readings.counters, *readings.gauges, *readings.histograms}
     assert read == {each.name for each in CONSUMER}

@@ -83,6 +83,7 @@ def test_a_change_is_shown_to_programs(
         "status": "unchanged",
         "model minilm": "unchanged",
         "route embeddings": "add",
+        "console": "unchanged",
     }
 
 

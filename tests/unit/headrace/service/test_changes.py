@@ -214,7 +214,7 @@ def test_another_password_is_in_no_plan_and_another_file_of_it_restarts() -> Non
     sasl = {"username": "bob", "password_file": "/run/secrets/kafka"}
     changes = plan(running(values()), specs(with_value("kafka/sasl", sasl)))
     found = changed(changes)
-    assert set(found) == {"status", "route texts", "route chats"}
+    assert set(found) == {"status", "route texts", "route chats", "console"}
     assert {action for action, _ in found.values()} == {Action.RESTART}
     assert "hush" not in str(changes)
 
