@@ -6,7 +6,8 @@ application of `headrace up` all of it is in the deployment's ``user_config``; f
 RayService, what the replicas are built from is in the config's ``args``.
 """
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import ray
@@ -24,6 +25,8 @@ CONTROLLER_NAMESPACE = "serve"
 _WELL = ("RUNNING", "DEPLOYING", "DELETING")
 _FAILED = "failed to start"
 ASK_TIMEOUT_S = 30.0
+_TRIPS = 20
+_AFTER_TRIP_S = 0.1
 
 
 def is_serve_running() -> bool:
@@ -40,9 +43,23 @@ def serve_details() -> Mapping[str, Any]:
     if not is_serve_running():
         return {}
     controller: Any = ray.get_actor(CONTROLLER_NAME, namespace=CONTROLLER_NAMESPACE)
-    answer = ray.get(controller.get_serve_instance_details.remote(), timeout=ASK_TIMEOUT_S)
+    answer = _steady(
+        lambda: ray.get(controller.get_serve_instance_details.remote(), timeout=ASK_TIMEOUT_S)
+    )
     applications: Mapping[str, Any] = answer["applications"]
     return {name: each for name, each in applications.items() if kind_of(name) is not None}
+
+
+def _steady(ask: Callable[[], Any]) -> Any:
+    """Ask again while the controller trips over a deployment that it makes or deletes just now."""
+    for _ in range(_TRIPS):
+        try:
+            return ask()
+        except ray.exceptions.RayTaskError as error:
+            if not isinstance(error, (AttributeError, KeyError)):
+                raise
+            threading.Event().wait(_AFTER_TRIP_S)
+    return ask()
 
 
 def cluster_room() -> Room:

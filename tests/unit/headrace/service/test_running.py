@@ -1,12 +1,14 @@
 """What runs, as Serve's details say it; Serve is faked."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from ray.exceptions import RayTaskError
 
 from headrace.errors import ServiceError
 from headrace.service import running
-from headrace.service.running import running_applications
+from headrace.service.running import running_applications, serve_details
 
 
 def deployments(*names: str) -> dict[str, Any]:
@@ -58,3 +60,39 @@ def test_unhealthy_replicas_are_left_to_serve_and_those_that_never_ran_are_not(
     found = running_applications()["headrace-model-m"].error
 
     assert found == error if error is None else error in (found or "")
+
+
+class Controller:
+    """Serve's controller, which trips over a deployment that is being made."""
+
+    def __init__(self, error: Exception, trips: int) -> None:
+        self._error = error
+        self._left = trips
+        self.get_serve_instance_details = self
+
+    def remote(self) -> dict[str, Any]:
+        if self._left:
+            self._left -= 1
+            raise RayTaskError("get", "", self._error).as_instanceof_cause()
+        return {"applications": {"headrace-model-m": {"status": "DEPLOYING"}, "another": {}}}
+
+
+def details_by(monkeypatch: pytest.MonkeyPatch, controller: Controller) -> Mapping[str, Any]:
+    monkeypatch.setattr(running.ray, "get_actor", lambda *_, **__: controller)
+    monkeypatch.setattr(running.ray, "get", lambda answer, **_: answer)
+    monkeypatch.setattr(running, "_AFTER_TRIP_S", 0.0)
+    return serve_details()
+
+
+def test_a_controller_that_trips_over_a_change_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trip = AttributeError("'NoneType' object has no attribute 'deployment_config'")
+
+    assert details_by(monkeypatch, Controller(trip, 3)) == {
+        "headrace-model-m": {"status": "DEPLOYING"}
+    }
+    with pytest.raises(AttributeError):
+        details_by(monkeypatch, Controller(trip, 1_000))
+    with pytest.raises(RuntimeError):
+        details_by(monkeypatch, Controller(RuntimeError("broken"), 1))
