@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+import ray
 from ray.exceptions import RayTaskError
 
 from headrace.errors import ServiceError
@@ -73,13 +74,14 @@ class Controller:
     def remote(self) -> dict[str, Any]:
         if self._left:
             self._left -= 1
-            raise RayTaskError("get", "", self._error).as_instanceof_cause()
+            failed: Any = RayTaskError
+            raise failed("get", "", self._error).as_instanceof_cause()
         return {"applications": {"headrace-model-m": {"status": "DEPLOYING"}, "another": {}}}
 
 
 def details_by(monkeypatch: pytest.MonkeyPatch, controller: Controller) -> Mapping[str, Any]:
-    monkeypatch.setattr(running.ray, "get_actor", lambda *_, **__: controller)
-    monkeypatch.setattr(running.ray, "get", lambda answer, **_: answer)
+    monkeypatch.setattr(ray, "get_actor", lambda *_, **__: controller)
+    monkeypatch.setattr(ray, "get", lambda answer, **_: answer)
     monkeypatch.setattr(running, "_AFTER_TRIP_S", 0.0)
     return serve_details()
 
