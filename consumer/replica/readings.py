@@ -4,9 +4,8 @@ from collections.abc import Iterator, Mapping
 
 from consumer.engine.engine import Engine
 from handoff.exporting import Key, Readings
-from schemas.metrics import EVENTS, PUBLISHING, RECORDS
+from schemas.metrics import EVENTS, PUBLISHING, RECORDS, TIMES
 
-_TIMES = ("waiting", "model", "publishing", "end_to_end", "committing")
 _PUBLISHED = [each.name for each in PUBLISHING if each.kind == "counter"]
 
 
@@ -24,7 +23,10 @@ def read_engine(
         counters=counters,
         gauges={**dict(_gauges(engine, now_s, epoch_ms)), **(of_replica or {})},
         histograms={
-            **{f"{name}_seconds": getattr(engine.timings, name) for name in _TIMES},
+            **{
+                each.name: getattr(engine.timings, each.name.removesuffix("_seconds"))
+                for each in TIMES
+            },
             "chunk_records": engine.timings.chunk_records,
             "published_batch_records": engine.events.published.batch_records,
         },
