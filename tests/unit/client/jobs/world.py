@@ -155,6 +155,7 @@ class World:
         self.now = 0.0
         self.kills = 0
         self.late: list[Send] = []
+        self._landed_late: set[tuple[int, int]] = set()
         self._with_late_sends = with_late_sends
         self._with_other_windows = with_other_windows
         self._most_grouped = plan.settings.request_items
@@ -328,6 +329,7 @@ class World:
         if not self.late:
             return
         late = self.late.pop()
+        self._landed_late.add((late.partition, len(self.requests[late.partition])))
         self.requests[late.partition].append(late.request)
         self.unserved.append(late.request)
 
@@ -490,7 +492,9 @@ class World:
         assert kept.items_failed == failures
         for partition, log in enumerate(self.requests):
             for offset, request in enumerate(log[: kept.request_offsets.get(partition, 0)]):
-                if request is not None and request.attempt >= self.first_attempt:
+                # Of what arrived late nobody knows: its items are sent once more.
+                is_known = (partition, offset) not in self._landed_late
+                if is_known and request is not None and request.attempt >= self.first_attempt:
                     assert _is_written(kept, request), f"{partition}/{offset} is still needed"
         for partition, results in enumerate(self.results):
             for offset, told in enumerate(results[: kept.result_offsets.get(partition, 0)]):
