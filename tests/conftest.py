@@ -9,6 +9,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.brokers import TestBroker, describe_choice, running_test_broker
+from tests.hangs import pytest_timeout_set_timer
+
+__all__ = ["pytest_timeout_set_timer"]
 
 # A handle that outlives its Ray fails, and does not start another one in the background.
 os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"

@@ -36,7 +36,13 @@ def running_postgres() -> Iterator[Mapping[str, str]]:
 
         def run(*command: str) -> None:
             subprocess.run(
-                command, user=owner, cwd="/", check=True, capture_output=True, env={"LC_ALL": "C"}
+                command,
+                user=owner,
+                cwd="/",
+                check=True,
+                capture_output=True,
+                env={"LC_ALL": "C"},
+                timeout=300,
             )
 
         run(initdb, "--pgdata", data, "--username", USER, "--auth", "trust", "--no-sync")

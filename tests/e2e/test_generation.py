@@ -323,7 +323,13 @@ def headrace(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
     }
     command = [str(Path(sys.executable).parent / "headrace"), *arguments]
     return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+        command,
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
     )
 
 

@@ -119,12 +119,15 @@ def test_results_of_a_job_and_of_names_until_there_are_enough(
         assert run(capsys, "submit", file, "--job", "first", "--wait")[0] == 0
         sender = threading.Thread(
             target=lambda: subprocess.run(
-                [sys.executable, "-c", SUBMIT, "submit", file, "--job", "second"], check=True
+                [sys.executable, "-c", SUBMIT, "submit", file, "--job", "second"],
+                check=True,
+                timeout=300,
             )
         )
         sender.start()
         assert ids("--job", "second", "--until-count", "3") == ["a", "b", "c"]
-        sender.join()
+        sender.join(300)
+        assert not sender.is_alive(), "`headrace submit` has not ended after 300 s"
 
     assert ids("--job", "first", "--since", "1h") == ["a", "a", "b", "b", "c", "c"]
     assert ids("--job", "first", "--custom-id", "a", "--custom-id", "c", "--json") == [

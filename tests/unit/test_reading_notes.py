@@ -51,7 +51,9 @@ def test_a_record_that_ends_one_consumer_after_another_is_a_dead_letter(tmp_path
     command = [sys.executable, "-c", CONSUMER_THAT_ENDS, str(file)]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     for _ in range(MOST_ENDS):
-        ended = subprocess.run(command, check=False, env=environment, capture_output=True)
+        ended = subprocess.run(
+            command, check=False, env=environment, capture_output=True, timeout=300
+        )
         assert ended.returncode == -9, ended.stderr
     engine = engine_with(file)
 

@@ -64,25 +64,35 @@ class Flight:
         return items
 
     def next_queued(self, done: RangeSet, items_read: int) -> Request | None:
-        """The lowest request to send again; what was answered meanwhile is dropped.
+        """The lowest request to send again.
 
         One whose items were not read again since a crash waits for them.
         """
+        request = self.lowest_queued(done)
+        return request if request is not None and request.end <= items_read else None
+
+    def lowest_queued(self, done: RangeSet) -> Request | None:
+        """The lowest request to send again, without the items that were answered meanwhile."""
         queue = self._queue
         while queue:
             request = queue[0]
             if request in self._queued:
-                if not done.covers(request.first, request.end):
-                    return request if request.end <= items_read else None
+                gaps = done.missing(request.first, request.end)
+                if gaps == [(request.first, request.end)]:
+                    return request
                 self.end(request)
-            heappop(queue)
+                for first, end in gaps:
+                    self.queue(Request(first, end, request.attempt))
+            else:
+                # What is not queued any more was sent, or answered.
+                heappop(queue)
         return None
 
     def send(self, request: Request, size_bytes: int) -> None:
         if request in self._bytes_of:
             return
         if request in self._queued:
-            # What is not queued any more is dropped from the heap when its turn comes.
+            # It stays in the heap until its turn comes.
             self._queued.discard(request)
         else:
             self._claim(request)

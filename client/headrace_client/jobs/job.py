@@ -78,9 +78,21 @@ class Job:
         """Why the job failed as a whole."""
         return self._gave_up
 
-    def items_wanted(self) -> int:
-        """How many more items may be added now; memory is bounded if no more are."""
-        return self._unsent.wanted(self._writing.taken)
+    def items_wanted(self, *, has_room: bool = True) -> int:
+        """How many more items may be added now; memory is bounded if no more are.
+
+        A request that all others wait for is read to its end in any case: a process before this one
+        may have read further at a time, or have had a larger window.
+
+        Args:
+            has_room: Whether the shell can hold more.
+        """
+        taken = self._writing.taken
+        wanted = self._unsent.wanted(taken) if has_room else 0
+        again = self._flight.lowest_queued(self._writing.done)
+        if again is None or again.first > taken.prefix or self._unsent.has_ended:
+            return wanted
+        return max(wanted, again.end - self.items_read)
 
     def add_items(self, sizes: Iterable[int], now: float) -> None:
         """Add items, numbered from `items_read` on.

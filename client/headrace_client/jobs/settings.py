@@ -17,7 +17,8 @@ class Window:
             sends. It bounds the rows that are held. No more than ``items`` are read ahead of what
             was sent.
         span_bytes: Bytes of items that were read and not taken for writing, beyond which no more
-            are read.
+            are read, save for the rest of a request that is sent again and that all others wait
+            for.
         result_bytes: Bytes of answers that wait for their turn, and of those that are on their way
             as large as answers have been so far, beyond which nothing new is sent.
     """

@@ -21,6 +21,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from numpy.typing import NDArray
 
 DIMENSIONS = 8
+_STOP_S = 60.0
 POISON = "poison"
 """A request with such a text is refused as a whole."""
 GRIEF = "grief"
@@ -133,13 +134,14 @@ def answering(service: Answering) -> Iterator[Answering]:
         except BaseException as error:  # noqa: BLE001 - the test's thread raises it
             failures.append(error)
 
-    thread = threading.Thread(target=run, name="answering")
+    thread = threading.Thread(target=run, name="answering", daemon=True)
     thread.start()
     try:
         yield service
     finally:
         stop.set()
-        thread.join()
+        thread.join(_STOP_S)
+    assert not thread.is_alive(), f"the stand-in for the service has not ended after {_STOP_S:g} s"
     if failures:
         raise failures[0]
 

@@ -4,15 +4,20 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
+from consumer.kafka.client import internals
 from headrace_client import Route
+from headrace_client.kafka.producing import stop_producer
 from schemas.wire import headers
 from schemas.wire.headers import Header
 from schemas.wire.results import ErrorCode, encode_error_line, encode_response_line, result_id
+
+_STOP_S = 5.0
 
 
 class Refusal(NamedTuple):
@@ -56,14 +61,31 @@ async def running(bootstrap: str, route: Route, service: AnsweringService) -> As
     await consumer.start()
     await producer.start()
     task = asyncio.create_task(_serve(consumer, producer, route, service))
+    task.add_done_callback(partial(_end_with_it, asyncio.current_task()))
     try:
         yield
     finally:
         task.cancel()
+        await asyncio.wait([task], timeout=_STOP_S)
+        await _leave(consumer)
+        await stop_producer(producer, _STOP_S)
         with contextlib.suppress(asyncio.CancelledError):
             await task
-        await consumer.stop()
-        await producer.stop()
+
+
+def _end_with_it(waiting: "asyncio.Task[Any] | None", task: "asyncio.Task[None]") -> None:
+    """Whoever waits for answers would wait for ever."""
+    if waiting is not None and not task.cancelled() and task.exception() is not None:
+        waiting.cancel("the service has ended")
+
+
+async def _leave(consumer: AIOKafkaConsumer) -> None:
+    """Stop; a consumer that lost its coordinator tries its last commit for ever."""
+    try:
+        async with asyncio.timeout(_STOP_S):
+            await consumer.stop()
+    except TimeoutError:
+        await internals.abandon(consumer)
 
 
 async def _serve(

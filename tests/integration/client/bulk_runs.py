@@ -38,7 +38,12 @@ def start(*arguments: object) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    out, err = process.communicate(timeout=PATIENCE_S)
+    try:
+        out, err = process.communicate(timeout=PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        out, err = process.communicate(timeout=PATIENCE_S)
+        raise AssertionError(f"the job has not ended after {PATIENCE_S:g} s: {err}") from None
     return process.returncode, out, err
 
 

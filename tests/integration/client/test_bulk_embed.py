@@ -19,6 +19,7 @@ from tests.integration.client.answering import (
     named_service,
 )
 from tests.integration.client.bulk_runs import bulk, check_out, finish, start, texts_of, write_table
+from tests.waiting import until
 
 pytestmark = [pytest.mark.kafka]
 
@@ -123,8 +124,7 @@ def test_results_that_came_meanwhile_are_read_and_nothing_is_asked_again(
         assert "the same command goes on" in err
         assert f"nobody consumes {service.requests_topic}" in err
     with answering(service):
-        while sum(service.computed.values()) < 600:
-            time.sleep(0.1)
+        until(lambda: sum(service.computed.values()) >= 600, "the answers to 600 texts")
         before = service.requests
         bulk(*command)
         assert service.requests == before == 60
@@ -245,8 +245,8 @@ def test_two_processes_do_not_run_one_job(service: Answering, tmp_path: Path) ->
     command = ["embed", tmp_path / "in.parquet", tmp_path / "out.parquet", "--column", "text"]
     command += service.options()
     first = start(*command)
-    while not (tmp_path / "out.parquet.headrace" / "state.sqlite").exists():
-        time.sleep(0.05)
+    state = tmp_path / "out.parquet.headrace" / "state.sqlite"
+    until(state.exists, "the job's state")
     said = bulk(*command, status=2)
     assert f"another process ({first.pid}) runs this job" in said
     first.send_signal(signal.SIGTERM)

@@ -13,7 +13,7 @@ import pytest
 from headrace.brokers import start_broker
 from tests.brokers import TestBroker, kafka_home_needed
 from tests.integration.client.answering import Answering, answering, named_service
-from tests.integration.client.bulk_runs import bulk, check_out, start, texts_of, write_table
+from tests.integration.client.bulk_runs import bulk, check_out, finish, start, texts_of, write_table
 
 pytestmark = [pytest.mark.kafka]
 
@@ -78,8 +78,8 @@ def test_an_interrupted_job_keeps_what_has_come_and_goes_on(
     command += [*served.options(), "--batch-rows", "4", "--window-requests", "8"]
     process = start(*command)
     served.on_request = lambda requests: process.send_signal(number) if requests == 30 else None
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 130
+    status, _, said = finish(process)
+    assert status == 130
     assert "interrupted; the same command goes on" in said
     assert " 0 rows kept" not in said
     served.on_request = None

@@ -24,6 +24,7 @@ from headrace_client.settings import parse_settings
 from schemas.wire.control import parse_control_record
 from tests.integration.client.answering_service import AnsweringService, running
 from tests.integration.client.model_answers import BAD, BROKEN, LARGE, LOST, answer
+from tests.waiting import within
 
 pytestmark = pytest.mark.kafka
 
@@ -153,8 +154,9 @@ async def test_a_cancelled_task_cancels_its_request(
 ) -> None:
     await client.embed(["a"])
     task = asyncio.create_task(client.embed([LOST]))
-    while len(service.seen) < 2:
-        await asyncio.sleep(0.02)
+    async with within("the second request"):
+        while len(service.seen) < 2:
+            await asyncio.sleep(0.02)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

@@ -14,6 +14,7 @@ from schemas.wire.control import parse_control_record
 from schemas.wire.results import encode_response_line
 from tests.integration.client.answering_service import AnsweringService, running
 from tests.integration.client.model_answers import BROKEN, answer
+from tests.waiting import within
 
 pytestmark = pytest.mark.kafka
 
@@ -81,8 +82,9 @@ async def test_a_cancelled_job_sends_nothing_more_and_is_cancelled(
 ) -> None:
     async with AsyncHeadrace(**arguments, max_in_flight_requests=10) as client:
         job = await client.submit((line("x") for _ in range(100)), job="unwanted")
-        while await count(connection, route.requests_topic) < 10:
-            await asyncio.sleep(0.1)
+        async with within("ten requests"):
+            while await count(connection, route.requests_topic) < 10:
+                await asyncio.sleep(0.1)
         await job.cancel()
         assert "no members" in await job.waits_for()
         async with running(connection.bootstrap, route, AnsweringService(answer)):

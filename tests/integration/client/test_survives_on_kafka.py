@@ -4,6 +4,8 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import pytest
+from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 
 from headrace.brokers import start_broker
@@ -14,15 +16,14 @@ from headrace_client.kafka.topics import TopicAdmin, TopicInfo
 from tests.brokers import kafka_home_needed
 from tests.integration.client.answering_service import AnsweringService, running
 from tests.integration.client.model_answers import answer
+from tests.waiting import within
 
 pytestmark = kafka_home_needed("restarts a broker and deletes topics")
-
-READ_WITHIN_S = 40.0
 
 
 async def read_values(reader: TopicReader, wanted: int) -> list[bytes | None]:
     found: list[bytes | None] = []
-    async with asyncio.timeout(READ_WITHIN_S):
+    async with within(f"{wanted} records of {reader.topic}"):
         while len(found) < wanted:
             found += [record.value for record in await reader.read(0.5)]
     return found
@@ -35,7 +36,8 @@ async def test_a_partition_that_is_added_is_read_and_written(
         running(connection.bootstrap, route, AnsweringService(answer)),
         AsyncHeadrace(**arguments) as client,
     ):
-        await client.embed(["a"])
+        async with within("the first answer"):
+            await client.embed(["a"])
         admin = AIOKafkaAdminClient(bootstrap_servers=connection.bootstrap)
         await admin.start()
         try:
@@ -43,12 +45,35 @@ async def test_a_partition_that_is_added_is_read_and_written(
             await admin.create_partitions({route.requests_topic: grown, route.results_topic: grown})
         finally:
             await admin.close()
-        async with asyncio.timeout(READ_WITHIN_S):
+        async with within("a request in each of the new partitions"):
             while True:
                 await asyncio.gather(*(client.embed([f"{number}"]) for number in range(60)))
                 async with TopicReader(connection, route.requests_topic) as reader:
                     if all(each.end for each in (await reader.bounds()).values()):
                         break
+
+
+async def test_a_stand_in_that_lost_its_coordinator_ends(
+    connection: Connection, route: Route, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ending = AIOKafkaConsumer.stop
+
+    async def lost(consumer: AIOKafkaConsumer) -> None:
+        stopping = asyncio.ensure_future(ending(consumer))
+        await asyncio.sleep(0)
+        # As when its heartbeats come late on a busy machine.
+        consumer._coordinator.coordinator_dead()
+        await stopping
+
+    service = AnsweringService(answer)
+    async with within("the end of the service"), running(connection.bootstrap, route, service):
+        async with AsyncHeadrace(
+            connection=connection,
+            requests_topic=route.requests_topic,
+            results_topic=route.results_topic,
+        ) as client:
+            await client.embed(["a"])
+        monkeypatch.setattr(AIOKafkaConsumer, "stop", lost)
 
 
 async def test_a_topic_that_is_made_anew_is_read_from_its_start(
@@ -64,8 +89,9 @@ async def test_a_topic_that_is_made_anew_is_read_from_its_start(
 
         async with TopicAdmin(connection) as admin:
             await admin.delete([topic])
-            while (await admin.describe([topic]))[topic] is not None:
-                await asyncio.sleep(0.1)
+            async with within(f"the end of {topic}"):
+                while (await admin.describe([topic]))[topic] is not None:
+                    await asyncio.sleep(0.1)
             await admin.create(topic, TopicInfo(1, 1))
         # More than stood there before: the old positions are inside the new log.
         async with RequestPublisher(connection, topic) as publisher:
@@ -73,7 +99,7 @@ async def test_a_topic_that_is_made_anew_is_read_from_its_start(
                 publisher.publish(b"new %d" % number)
 
         found: set[bytes | None] = set()
-        async with asyncio.timeout(READ_WITHIN_S):
+        async with within(f"the new records of {topic}"):
             while len(found) < 20:
                 found.update(record.value for record in await reader.read(0.5))
         assert found == {b"new %d" % number for number in range(20)}
@@ -111,7 +137,10 @@ async def test_a_broker_that_restarts(tmp_path: Path) -> None:
             requests_topic=route.requests_topic,
             results_topic=route.results_topic,
         )
-        async with running(broker.bootstrap, route, AnsweringService(answer)):
+        async with (
+            running(broker.bootstrap, route, AnsweringService(answer)),
+            within("the first answer"),
+        ):
             assert len(await client.embed(["a"])) == 1
     port = int(broker.bootstrap.rpartition(":")[2])
     waiting = [asyncio.create_task(client.embed(["x" * number])) for number in range(1, 40)]
@@ -119,7 +148,7 @@ async def test_a_broker_that_restarts(tmp_path: Path) -> None:
     assert not any(task.done() for task in waiting)
     with start_broker("kafka-home", data_dir=tmp_path, port=port) as broker:
         async with running(broker.bootstrap, route, AnsweringService(answer)):
-            async with asyncio.timeout(2 * READ_WITHIN_S):
+            async with within("39 answers of the restarted broker", 90):
                 embedded = await asyncio.gather(*waiting)
             assert [int(each.vectors[0, 0]) for each in embedded] == list(range(1, 40))
             await client.close()

@@ -17,4 +17,5 @@ def served(handler: type[BaseHTTPRequestHandler]) -> Iterator[int]:
     finally:
         server.shutdown()
         server.server_close()
-        thread.join()
+        thread.join(30)
+        assert not thread.is_alive(), "the server has not ended after 30 s"

@@ -184,6 +184,7 @@ def test_a_pull_that_is_killed_goes_on_with_the_next_and_is_never_taken_for_comp
         env=environment,
         capture_output=True,
         check=True,
+        timeout=300,
     )
 
     [outcome] = orjson.loads(done.stdout)
@@ -194,6 +195,7 @@ def test_a_pull_that_is_killed_goes_on_with_the_next_and_is_never_taken_for_comp
         env=environment,
         capture_output=True,
         check=True,
+        timeout=300,
     )
     [standing] = orjson.loads(checked.stdout)
     assert (standing["state"], standing["checksums"]) == ("here", "right")

@@ -99,6 +99,7 @@ def run(code: str, folder: Path) -> "subprocess.CompletedProcess[str]":
         env={**os.environ, "PYTHONPATH": f".{os.pathsep}{ROOT}"},
         capture_output=True,
         text=True,
+        timeout=300,
     )
 
 

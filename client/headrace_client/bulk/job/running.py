@@ -206,7 +206,7 @@ class BulkLoop:
         self._may_write.set()
 
     def _has_room(self) -> bool:
-        return self._held.has_room and self._job.items_wanted() > 0
+        return self._job.items_wanted(has_room=self._held.has_room) > 0
 
     def _take(self, chunk: Chunk) -> None:
         job = self._job
@@ -227,6 +227,8 @@ class BulkLoop:
             request = self._job.next_request(self._now())
             if request is None:
                 self._may_send.clear()
+                # What was sent makes room, and what is to be sent again may have to be read first.
+                self._may_read.set()
                 with suppress(TimeoutError):
                     async with asyncio.timeout(_SEND_AGAIN_S):
                         await self._may_send.wait()

@@ -55,7 +55,9 @@ def test_without_numpy_vectors_are_arrays() -> None:
         "from headrace_client.calls import answers\n"
         f"print(answers.stack_vectors([{content!r}], 'float'))"
     )
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300
+    )
 
     assert ran.stdout.strip() == "[array('f', [1.0, 2.0])]"
 

@@ -53,6 +53,7 @@ def run_client(
         capture_output=True,
         text=True,
         check=False,
+        timeout=300,
     )
 
 

@@ -36,6 +36,7 @@ def offered(folder: Path, *words: str) -> list[str]:
         capture_output=True,
         text=True,
         check=False,
+        timeout=300,
     )
     assert answer.stderr == ""
     return answer.stdout.split()
@@ -93,6 +94,7 @@ def test_completion_can_be_installed_from_both_command_lines() -> None:
             capture_output=True,
             text=True,
             check=True,
+            timeout=300,
         )
         assert "--install-completion" in answer.stdout
         assert "--show-completion" in answer.stdout

@@ -116,7 +116,7 @@ class _ItemsWithoutLimit(Job):
 
 
 class _WithoutSpan(Job):
-    def items_wanted(self) -> int:
+    def items_wanted(self, *, has_room: bool = True) -> int:
         return 1_000
 
 

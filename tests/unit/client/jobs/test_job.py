@@ -368,6 +368,33 @@ class TestResume:
         job.add_items([1], 0.0)
         assert _sent(job) == [Request(3, 4)]
 
+    @pytest.mark.parametrize(
+        "window",
+        [Window(items=16, span_bytes=20), Window(items=2, span_items=2), _SMALL],
+        ids=["fewer bytes", "fewer items", "a full shell"],
+    )
+    def test_what_all_others_wait_for_is_read_to_its_end(self, window: Window) -> None:
+        job = _job(Checkpoint(), window=window, request_items=2)
+        # A process before this one had room for more at a time.
+        job.answered(Request(0, 8), 0, 3, Failure.of("result_too_large", "no"), 0.0)
+        job.add_items([14, 13], 0.0)
+        assert _sent(job) == []
+        assert job.items_wanted(has_room=False) == 2
+        job.add_items([12], 0.0)
+        assert _sent(job) == []
+        assert job.items_wanted(has_room=False) == 1
+        job.add_items([10], 0.0)
+        assert _sent(job) == [Request(0, 4)]
+        # The other half is read when its turn comes.
+        assert job.items_wanted(has_room=False) == 0
+
+    def test_what_was_answered_meanwhile_is_not_sent_again(self) -> None:
+        job = _job(Checkpoint())
+        job.answered(Request(0, 8), 0, 3, Failure.of("result_too_large", "no"), 0.0)
+        job.answered(Request(1, 2), 0, 4, Answer(), 0.0)
+        job.add_items([1] * 8, 0.0)
+        assert _sent(job) == [Request(0, 1), Request(2, 4), Request(4, 8)]
+
     def test_offsets_are_those_of_what_is_not_durable(self) -> None:
         job = _job()
         job.add_items([1] * 12, 0.0)

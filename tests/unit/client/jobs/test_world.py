@@ -21,6 +21,10 @@ def test_every_item_is_written_once_whenever_the_process_is_killed(rng: random.R
     live(rng)
 
 
+def test_what_was_read_at_once_may_be_more_than_is_read_again() -> None:
+    live(random.Random(18_886_238))
+
+
 @pytest.mark.parametrize("name", PLANTED)
 def test_the_world_catches_a_planted_bug(name: str) -> None:
     make_job, message = PLANTED[name]
@@ -58,6 +62,12 @@ def test_what_a_killed_process_sent_may_arrive_after_the_next_has_looked(
     rng: random.Random,
 ) -> None:
     live(rng, with_late_sends=True)
+
+
+@settings(max_examples=40)
+@given(rng=_RNGS)
+def test_a_process_may_have_another_window_than_the_one_before(rng: random.Random) -> None:
+    live(rng, with_other_windows=True)
 
 
 @settings(max_examples=40)

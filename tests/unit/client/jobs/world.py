@@ -9,7 +9,7 @@ asserts what must hold; it knows the topics, and the job does not.
 import json
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from headrace_client.jobs import (
@@ -48,15 +48,7 @@ class Plan:
     def draw(cls, rng: random.Random) -> "Plan":
         count = rng.choice([0, 1, 7, 30, 60])
         request_items = rng.choice([1, 2, 4, 8])
-        window_items = request_items * rng.choice([1, 2, 5])
-        window = Window(
-            requests=rng.choice([1, 2, 8]),
-            items=window_items,
-            bytes=rng.choice([15, 60, 1000]),
-            span_items=window_items * rng.choice([1, 2, 4]),
-            span_bytes=rng.choice([20, 100, 10_000]),
-            result_bytes=rng.choice([5, 10_000]),
-        )
+        window = _draw_window(rng, request_items)
         items = range(count)
         return cls(
             sizes=tuple(rng.randrange(1, 20) for _ in items),
@@ -74,6 +66,16 @@ class Plan:
             most_answered=rng.choice([1, 3, 1_000]),
         )
 
+    def regrouped(self, rng: random.Random) -> "Plan":
+        """The plan of the same job with another window, and other groups of items."""
+        request_items = rng.choice([1, 2, 4, 8])
+        window = _draw_window(rng, request_items)
+        request_bytes = rng.choice([10, 40, 1000])
+        settings = replace(
+            self.settings, request_items=request_items, request_bytes=request_bytes, window=window
+        )
+        return replace(self, settings=settings)
+
     def outcome(self, request: Request, first_attempt: int) -> Outcome:
         items = range(request.first, request.end)
         if not self.poison.isdisjoint(items):
@@ -88,6 +90,18 @@ class Plan:
         if item in self.poison or item in self.oversized:
             return True
         return item in self.flaky and self.settings.attempts == 1
+
+
+def _draw_window(rng: random.Random, request_items: int) -> Window:
+    window_items = request_items * rng.choice([1, 2, 5])
+    return Window(
+        requests=rng.choice([1, 2, 8]),
+        items=window_items,
+        bytes=rng.choice([15, 60, 1000]),
+        span_items=window_items * rng.choice([1, 2, 4]),
+        span_bytes=rng.choice([20, 100, 10_000]),
+        result_bytes=rng.choice([5, 10_000]),
+    )
 
 
 class Result(NamedTuple):
@@ -134,13 +148,17 @@ class World:
         *,
         make_job: Callable[[JobSettings, Checkpoint | None, float], Job] = Job,
         with_late_sends: bool = False,
+        with_other_windows: bool = False,
     ) -> None:
         self.rng = rng
         self.plan = plan
         self.now = 0.0
         self.kills = 0
         self.late: list[Send] = []
+        self._landed_late: set[tuple[int, int]] = set()
         self._with_late_sends = with_late_sends
+        self._with_other_windows = with_other_windows
+        self._most_grouped = plan.settings.request_items
         self._kill_rate = rng.choice([0.003, 0.01, 0.04])
         self._repeats = rng.choice([1, 1, 5])
         self.first_attempt = 1
@@ -187,6 +205,9 @@ class World:
         del self.output[self._checkpoint_rows :]
         assert self.checkpoint is not None
         self.checkpoint = Checkpoint.from_dict(json.loads(json.dumps(self.checkpoint.to_dict())))
+        if self._with_other_windows:
+            self.plan = self.plan.regrouped(self.rng)
+            self._most_grouped = max(self._most_grouped, self.plan.settings.request_items)
         self.process = self._start()
 
     def again(self, failed: list[tuple[int, int]]) -> None:
@@ -238,7 +259,9 @@ class World:
     def read_input(self) -> None:
         job = self.process.job
         left = self.plan.sizes[job.items_read :]
-        wanted = job.items_wanted()
+        # Now and then the shell holds as much as it can.
+        has_room = not self._with_other_windows or self.rng.random() < 0.5
+        wanted = job.items_wanted(has_room=has_room)
         count = min(wanted, len(left), self.rng.randrange(1, 12))
         if count:
             job.add_items(left[:count], self.now)
@@ -306,6 +329,7 @@ class World:
         if not self.late:
             return
         late = self.late.pop()
+        self._landed_late.add((late.partition, len(self.requests[late.partition])))
         self.requests[late.partition].append(late.request)
         self.unserved.append(late.request)
 
@@ -410,7 +434,7 @@ class World:
             assert items == sorted(items), "the output is out of order"
             assert items == list(range(len(items))), "the output has a gap"
         span = job.items_read - self._lowest_untaken()
-        assert span <= settings.window.span_items, "it reads beyond the span"
+        assert span <= self._span_items, "it reads beyond the span"
         if job.state(self.now) in (JobState.DONE, JobState.PARTIAL, JobState.FAILED):
             assert sorted(items) == list(range(len(self.plan.sizes))), "it ended early"
 
@@ -423,6 +447,11 @@ class World:
             else:
                 assert item not in self.plan.poison | self.plan.oversized
 
+    @property
+    def _span_items(self) -> int:
+        # A request of a former process is read to its end, whatever the window is now.
+        return max(self.plan.settings.window.span_items, self._most_grouped)
+
     def _lowest_untaken(self) -> int:
         taken = self.process.taken
         return next(i for i in range(len(self.plan.sizes) + 1) if i not in taken)
@@ -430,7 +459,7 @@ class World:
     def _check_send(self, request: Request) -> None:
         process, window = self.process, self.plan.settings.window
         assert request not in process.known, f"{request} is published and sent again"
-        assert request.items <= self.plan.settings.request_items or request.attempt > 1
+        assert request.items <= self._most_grouped or request.attempt > 1
         assert request.end <= process.job.items_read, f"{request} is sent and was not read"
         items = range(request.first, request.end)
         assert process.settled.isdisjoint(items), f"{request}: what is answered is sent again"
@@ -454,7 +483,7 @@ class World:
         if live:
             in_flight = sum(each.items for each in live) + request.items
             assert in_flight <= window.items, "too many items in flight"
-        assert request.end <= self._lowest_untaken() + window.span_items, "beyond the span"
+        assert request.end <= self._lowest_untaken() + self._span_items, "beyond the span"
 
     def _check_checkpoint(self, kept: Checkpoint) -> None:
         written = {i for i in range(len(self.plan.sizes)) if _is_written(kept, Request(i, i + 1))}
@@ -463,7 +492,9 @@ class World:
         assert kept.items_failed == failures
         for partition, log in enumerate(self.requests):
             for offset, request in enumerate(log[: kept.request_offsets.get(partition, 0)]):
-                if request is not None and request.attempt >= self.first_attempt:
+                # Of what arrived late nobody knows: its items are sent once more.
+                is_known = (partition, offset) not in self._landed_late
+                if is_known and request is not None and request.attempt >= self.first_attempt:
                     assert _is_written(kept, request), f"{partition}/{offset} is still needed"
         for partition, results in enumerate(self.results):
             for offset, told in enumerate(results[: kept.result_offsets.get(partition, 0)]):
@@ -477,10 +508,20 @@ def _is_written(kept: Checkpoint, request: Request) -> bool:
 
 
 def live(
-    rng: random.Random, make_job: Callable[..., Job] = Job, *, with_late_sends: bool = False
+    rng: random.Random,
+    make_job: Callable[..., Job] = Job,
+    *,
+    with_late_sends: bool = False,
+    with_other_windows: bool = False,
 ) -> World:
     """A whole job: a time with kills and noise, then a time without."""
-    world = World(rng, Plan.draw(rng), make_job=make_job, with_late_sends=with_late_sends)
+    world = World(
+        rng,
+        Plan.draw(rng),
+        make_job=make_job,
+        with_late_sends=with_late_sends,
+        with_other_windows=with_other_windows,
+    )
     for _ in range(rng.choice([10, 100, 600])):
         if world.process.job.state(world.now).is_final:
             break

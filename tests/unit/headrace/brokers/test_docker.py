@@ -62,6 +62,7 @@ def test_the_dockerfile_is_one() -> None:
         check=False,
         capture_output=True,
         text=True,
+        timeout=300,
     )
     assert (outcome.returncode, outcome.stdout) == (0, "")
 
@@ -90,6 +91,7 @@ def check_health(path: Path) -> tuple[int, str]:
         check=False,
         capture_output=True,
         text=True,
+        timeout=300,
     )
     return outcome.returncode, outcome.stdout
 

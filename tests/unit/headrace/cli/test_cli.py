@@ -72,7 +72,12 @@ def test_help_and_version_import_nothing_that_is_slow(option: str) -> None:
     )
     environment = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "client")])}
     answer = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-c", code],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
     )
 
     assert (answer.returncode, answer.stderr) == (0, "")

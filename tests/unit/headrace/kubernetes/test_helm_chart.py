@@ -188,6 +188,6 @@ def test_helm_itself_renders_the_same(overlay: str, tmp_path: Path) -> None:
         (tmp_path / name).write_text(text)
 
     command = [str(HELM), "template", "headrace", str(tmp_path)]
-    outcome = subprocess.run(command, capture_output=True, text=True, check=True)
+    outcome = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
     documents = [each for each in yaml.safe_load_all(outcome.stdout) if each]
     assert by_name(documents) == by_name(rendered(source))

@@ -42,6 +42,6 @@ async def test_silence_is_an_error_and_costs_its_patience_once() -> None:
     [thread] = asked
     assert thread.daemon, "the process may end before it answers"
     may_answer.set()
-    thread.join()
+    thread.join(30)
     assert await asking.answer() == 7
     assert not asking.is_silent

@@ -35,7 +35,7 @@ def test_a_killed_process_leaves_its_last_checkpoint(tmp_path: Path) -> None:
         "os.kill(os.getpid(), 9)\n"
     )
     path = tmp_path / "state.sqlite"
-    subprocess.run([sys.executable, "-c", code, str(path)], check=False)
+    subprocess.run([sys.executable, "-c", code, str(path)], check=False, timeout=300)
     with CheckpointStore(path) as store:
         assert store.load() == {"rows": 41}
 
@@ -72,6 +72,6 @@ def test_the_lock_ends_with_its_process(tmp_path: Path) -> None:
         "JobLock(pathlib.Path(sys.argv[1])).__enter__()\n"
         "os.kill(os.getpid(), 9)\n"
     )
-    subprocess.run([sys.executable, "-c", code, str(tmp_path / "lock")], check=False)
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "lock")], check=False, timeout=300)
     with JobLock(tmp_path / "lock"):
         pass

@@ -39,6 +39,7 @@ def peak_kib(folder: Path, rows: int, out: str, settings: Mapping[str, str]) -> 
         check=True,
         capture_output=True,
         text=True,
+        timeout=300,
     )
     return int(done.stdout.splitlines()[-1])
 

@@ -1,5 +1,6 @@
 """Whole jobs, against a cluster and a service in memory."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -11,10 +12,11 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from headrace_client.bulk.job import running
+from headrace_client.bulk.job import round_runner, running
 from headrace_client.bulk.job.plan import OptionsError
 from headrace_client.bulk.output.errors import ModelChangedError
 from headrace_client.errors import ClientError
+from headrace_client.wire.names import Place
 from tests.unit.client.bulk.job.stand_ins import (
     REQUESTS,
     RESULTS,
@@ -32,6 +34,14 @@ def texts_of(end: int, first: int = 0) -> list[str]:
 def write_lines(path: Path, texts: Sequence[object]) -> Path:
     path.write_text("".join(json.dumps({"text": each}) + "\n" for each in texts))
     return path
+
+
+def write_pairs(folder: Path, files: int) -> list[Path]:
+    """Files of two rows each: rows of two files are never read at once."""
+    return [
+        write_lines(folder / f"in-{number:02}.jsonl", texts_of(2 * number + 2, 2 * number))
+        for number in range(files)
+    ]
 
 
 def texts_in(out: Path) -> list[str]:
@@ -178,6 +188,51 @@ class TestGoingOn:
         assert texts_in(out) == texts_of(20)
         assert run([source], out)[0] == 0
         assert texts_in(out) == texts_of(30)
+
+
+def test_a_request_of_more_rows_than_this_process_may_hold_is_sent_again(
+    tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources = write_pairs(tmp_path, 8)
+    cluster = Cluster(some_are_lost(0, interrupt))
+    connect(monkeypatch, cluster)
+    assert run(sources, out)[0] == 130
+    assert cluster.lines[0]["body"]["input"] == texts_of(4)
+    for partition in (0, 1):
+        cluster.append(RESULTS, partition, b"another job's", ())
+    cluster.cut(RESULTS)
+    cluster.answer = embed
+    # A file's rows are read at a time, and there is room for no more.
+    monkeypatch.setattr(round_runner, "_LEAST_HELD_BYTES", 1)
+    monkeypatch.setattr(round_runner, "_ROWS_BYTES", 0)
+    assert run(sources, out)[0] == 0
+    assert texts_in(out) == texts_of(16)
+
+
+def test_a_slow_request_stops_neither_reading_nor_sending(
+    tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources = write_pairs(tmp_path, 16)
+    first: list[dict[str, Any]] = []
+
+    def answer(line: dict[str, Any]) -> dict[str, Any] | None:
+        if line not in first and len(first) < 2:
+            first.append(line)
+            if len(first) == 2:
+                # By then as much was read as may be read before it.
+                asyncio.get_running_loop().call_later(0.2, serve, 1)
+            return None
+        if len(cluster.lines) == 6 and line is cluster.lines[5]:
+            serve(0)
+        return embed(line)
+
+    def serve(number: int) -> None:
+        cluster.serve(Place(REQUESTS, number, 0), first[number])
+
+    cluster = Cluster(answer)
+    connect(monkeypatch, cluster)
+    assert run(sources, out)[0] == 0
+    assert texts_in(out) == texts_of(32)
 
 
 def test_a_results_topic_that_is_made_anew_meanwhile_costs_nothing_but_time(

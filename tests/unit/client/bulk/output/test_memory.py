@@ -60,6 +60,7 @@ def resident_kib(folder: Path, out_format: str, rows: int) -> int:
         check=True,
         capture_output=True,
         text=True,
+        timeout=300,
     )
     return int(done.stdout)
 

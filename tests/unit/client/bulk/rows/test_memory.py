@@ -112,6 +112,7 @@ def _peak_kib(script: str, rows: int, *arguments: str) -> int:
         capture_output=True,
         text=True,
         check=True,
+        timeout=300,
     )
     rows_done, peak_kib = map(int, process.stdout.split())
     assert rows_done == rows

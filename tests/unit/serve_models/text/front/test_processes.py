@@ -168,5 +168,6 @@ def test_a_front_process_loads_neither_torch_nor_the_libraries_of_models() -> No
         capture_output=True,
         text=True,
         check=True,
+        timeout=300,
     )
     assert loaded.stdout.strip() == "[]"
