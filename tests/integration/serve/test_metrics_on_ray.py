@@ -1,18 +1,25 @@
 """Each metric of the table, as a real Ray exports it to Prometheus."""
 
+import threading
 from typing import Any
 
 import pytest
 import ray
 
+from handoff.exporting import Key
 from schemas.metrics import CONSUMER, MODEL, metric
 from tests.exposition import wait_for_series
 
 pytestmark = pytest.mark.serve
 
+_EVERY_S = 0.5
+
 
 class Worker:
-    """Exports the metrics of an engine that has worked, and one value of each of a model's."""
+    """Exports the metrics of an engine that has worked, and one value of each of a model's.
+
+    Again and again, as a replica does: Ray tells a gauge only for a while after it was set.
+    """
 
     def __init__(self) -> None:
         from consumer.replica.metrics import ConsumerMetrics  # noqa: PLC0415 - needs a Ray worker
@@ -21,10 +28,18 @@ class Worker:
         from tests.model_readings import readings_of_all  # noqa: PLC0415 - as above
         from tests.worked_engine import worked_engine  # noqa: PLC0415 - as above
 
-        self.consumer = ConsumerMetrics("r")
-        self.consumer.update(read_engine(worked_engine(), 1.0, 1_000))
-        self.model = ModelMetrics("m")
-        self.model.update(readings_of_all(MODEL, "model"))
+        self._consumer = ConsumerMetrics("r")
+        of_replica: dict[Key, float] = {"paused_seconds": 0.0, "event_loop_tasks": 9}
+        self._of_consumer = read_engine(worked_engine(), 1.0, 1_000, of_replica)
+        self._model = ModelMetrics("m")
+        self._of_model = readings_of_all(MODEL, "model")
+        threading.Thread(target=self._export, daemon=True).start()
+
+    def _export(self) -> None:
+        never = threading.Event()
+        while not never.wait(_EVERY_S):
+            self._consumer.update(self._of_consumer)
+            self._model.update(self._of_model)
 
 
 def test_prometheus_gets_each_series_of_the_table(local_serve: None) -> None:
