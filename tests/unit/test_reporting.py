@@ -27,12 +27,12 @@ def test_metrics_go_on_while_the_status_board_does_not_answer(
     monkeypatch.setattr(deployment, "_REPORT_EVERY_S", 0.0)
     monkeypatch.setattr(deployment, "_REPORT_TIMEOUT_S", 0.01, raising=False)
 
+    running = SimpleNamespace(pause=None, loop=SimpleNamespace(engine=None))
+
     async def report() -> None:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(1.0):
-                await Consumer._report(
-                    consumer, SimpleNamespace(pause=None, loop=SimpleNamespace(engine=None))
-                )  # type: ignore[arg-type]
+                await Consumer._report(consumer, running)  # type: ignore[arg-type]
 
     asyncio.run(report())
 
