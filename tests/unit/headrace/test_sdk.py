@@ -41,7 +41,7 @@ async def answers_of(
     server = serve_custom_model(build_custom_model(settings), Host("replica-1", FakeClock()))
     lines = [orjson.dumps({"custom_id": "c", "url": "/v1/words", "body": each}) for each in bodies]
     answers: dict[int, tuple[int, Any]] = {}
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         async for outcomes in server.infer(Chunk("c", lines, list(deadlines_ms))):
             for index, status, body in zip(
                 outcomes.indexes, outcomes.statuses, outcomes.bodies, strict=True

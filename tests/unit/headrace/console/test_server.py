@@ -11,7 +11,7 @@ from tests.consoles import FakeConsole
 
 
 async def until(server: ConsoleServer, is_open: bool) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         while (server.problem is None) != is_open:
             await asyncio.sleep(0.01)
 
@@ -35,7 +35,7 @@ async def test_a_port_that_another_has_is_named_and_waited_for() -> None:
         port = other.getsockname()[1]
         server = ConsoleServer(FakeConsole().app, ConsoleSettings(port=port))
         running = asyncio.create_task(server.run())
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             while "another program has" not in (server.problem or ""):
                 await asyncio.sleep(0.01)
         assert "console.port" in (server.problem or "")
@@ -49,7 +49,7 @@ async def test_without_its_token_it_is_not_open() -> None:
         FakeConsole().app, ConsoleSettings(port=0), lambda: "console.read_token_file: no file"
     )
     running = asyncio.create_task(server.run())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         while server.problem == "it is starting":
             await asyncio.sleep(0.01)
     assert server.problem == "console.read_token_file: no file"

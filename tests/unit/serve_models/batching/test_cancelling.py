@@ -16,7 +16,7 @@ _answers: defaultdict[int, dict[int, int]] = defaultdict(dict)
 async def read(engine: BatchEngine, number: int, *texts: str) -> dict[int, int]:
     chunk = Chunk("consumer-1", [line(each) for each in texts], call=number)
     statuses = _answers[number] = {}
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         async for outcomes in engine.infer(chunk):
             for of, each in ((number, outcomes), *outcomes.others.items()):
                 _answers[of].update(zip(each.indexes, each.statuses, strict=True))
@@ -24,7 +24,7 @@ async def read(engine: BatchEngine, number: int, *texts: str) -> dict[int, int]:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         while not condition():
             await asyncio.sleep(0.001)
 

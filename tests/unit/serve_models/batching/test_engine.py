@@ -76,7 +76,7 @@ async def outcomes_of(
 ) -> Collected:
     """Collect a chunk's outcomes: index -> (status, body); a second one for a record fails."""
     collected = {} if collected is None else collected
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         async for outcomes in engine.infer(Chunk("consumer-1", lines, list(deadlines_ms))):
             assert outcomes.replica == "replica-1"
             assert outcomes.window_records >= 1
@@ -103,7 +103,7 @@ def unit(text: str) -> NDArray[np.float32]:
 
 
 async def wait_until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         while not condition():
             await asyncio.sleep(0.001)
 
@@ -594,7 +594,7 @@ async def test_a_consumer_is_told_its_window_before_its_texts_are_through() -> N
     async with running(model) as engine:
         bulk = Chunk("bulk", [line("a")], [], 100_000)
         other = Chunk("other", [line("b")] * 100, [], 100)
-        async with aclosing(engine.infer(bulk)) as stream, asyncio.timeout(20):
+        async with aclosing(engine.infer(bulk)) as stream, asyncio.timeout(120):
             whole = (await anext(stream)).window_records
             async with aclosing(engine.infer(other)) as others:
                 assert 100 < (await anext(others)).window_records < 200

@@ -51,7 +51,7 @@ async def fail(error: BaseException) -> None:
 
 
 async def collect(stream: AsyncIterator[Outcomes], collected: list[int]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         async for outcomes in stream:
             collected.extend(outcomes.indexes)
 

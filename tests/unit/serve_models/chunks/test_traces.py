@@ -35,7 +35,7 @@ def traced_host(operation: str) -> tuple[Host, KeptSpans, FakeClock]:
 
 async def run(server: ChunkServer, chunk: Chunk) -> dict[int, int]:
     found: dict[int, int] = {}
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         async for outcomes in server.infer(chunk):
             found.update(zip(outcomes.indexes, outcomes.statuses, strict=True))
     return found

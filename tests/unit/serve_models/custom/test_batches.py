@@ -119,7 +119,7 @@ async def answers_of(
 ) -> Answers:
     chunk = Chunk("consumer-1", lines_of(*bodies), list(deadlines_ms))
     collected: dict[int, tuple[int, Any]] = {}
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         async for outcomes in engine.infer(chunk):
             assert outcomes.replica == "replica-1"
             for index, status, body in zip(
@@ -131,7 +131,7 @@ async def answers_of(
 
 
 async def wait_until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         while not condition():
             await asyncio.sleep(0.001)
 

@@ -138,7 +138,7 @@ async def test_a_class_that_is_silent_for_long_is_named_and_the_rest_follows(
 ) -> None:
     monkeypatch.setattr(Call, "named_after_s", 1e-6)
     held = Held()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         stream = CustomEngine(held, host()).infer(Chunk("c", [b"1", b"2"]))
         assert await anext(stream) == Outcomes("replica-1", 0)
         # A window alone, then windows with outcomes, and one that leaves it as it was.
@@ -157,7 +157,7 @@ async def test_a_class_that_is_silent_for_long_is_named_and_the_rest_follows(
 
 async def test_what_a_class_does_after_its_last_outcome_is_part_of_the_call() -> None:
     held = Held()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         stream = CustomEngine(held, host()).infer(Chunk("c", [b"1"]))
         held.items.put_nowait(answer(0, 7))
         assert (await anext(stream)).indexes == [0]
@@ -175,7 +175,7 @@ async def test_a_class_that_answers_twice_is_heard_once() -> None:
     held = Held()
     for item in (answer(0, 7), answer(0, 7), answer(1, 7), None):
         held.items.put_nowait(item)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         stream = CustomEngine(held, host()).infer(Chunk("c", [b"1", b"2"]))
         assert [index async for each in stream for index in each.indexes] == [0, 1]
 
@@ -185,7 +185,7 @@ async def test_what_a_class_raises_comes_through_behind_its_outcomes(error: Base
     held = Held()
     held.items.put_nowait(answer(0, 7))
     held.items.put_nowait(error)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         stream = CustomEngine(held, host()).infer(Chunk("c", [b"1", b"2"]))
         assert (await anext(stream)).window_records == 7
         with pytest.raises(RuntimeError, match=r"broken|cancelled from within"):
@@ -198,7 +198,7 @@ async def test_a_class_is_closed_with_the_stream(
 ) -> None:
     monkeypatch.setattr(Call, "named_after_s", 1e-6)
     held = Held()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         stream = CustomEngine(held, host()).infer(Chunk("c", [b"1", b"2"]))
         await anext(stream)
         if is_started:
@@ -211,7 +211,7 @@ async def test_a_class_is_closed_with_the_stream(
 async def test_a_stop_ends_the_calls_of_a_class_and_closes_it() -> None:
     held = Held()
     engine = CustomEngine(held, host())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         stream = engine.infer(Chunk("c", [b"1", b"2"]))
         held.items.put_nowait(answer(0, 7))
         await anext(stream)
@@ -229,7 +229,7 @@ class WithoutChunk:
 async def test_a_class_that_takes_no_chunk_loses_calls_and_not_the_process() -> None:
     deaths: list[str] = []
     engine = CustomEngine(WithoutChunk(), host(on_death=lambda: deaths.append("dead")))  # type: ignore[arg-type] # a user's slip
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         with pytest.raises(TypeError, match="positional argument"):
             await statuses_of(engine, b"200")
     assert not deaths
@@ -253,7 +253,7 @@ async def test_a_class_goes_on_for_the_records_that_are_wanted_and_no_longer() -
     assert statuses == {0: STATUS_OK, 2: STATUS_UNAVAILABLE}
     was_closed = model.is_closed
     engine.cancel("c", {4: [1]})
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         await call
     assert (was_closed, model.is_closed) == (False, True)
     assert statuses[1] == STATUS_UNAVAILABLE
@@ -267,7 +267,7 @@ async def test_what_a_class_breaks_costs_its_own_call_only() -> None:
         asyncio.create_task(anext(engine.infer(Chunk("c", [b"200", b"hang"], call=each))))
         for each in (1, 2)
     ]
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         items = await asyncio.gather(*calls)
     assert [(each.indexes, each.others) for each in items] == [([0], {}), ([0], {})]
     await engine.stop()

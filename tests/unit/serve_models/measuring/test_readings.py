@@ -52,7 +52,7 @@ async def test_what_waits_and_what_was_cancelled_is_told_apart() -> None:
         model.release.clear()
         chunk = Chunk("consumer-1", [line("n" * 16) for _ in range(8)], call=1)
         statuses: list[int] = []
-        async with asyncio.timeout(20), aclosing(engine.infer(chunk)) as stream:
+        async with asyncio.timeout(120), aclosing(engine.infer(chunk)) as stream:
             named = await anext(stream)
             assert not named.indexes
             await asyncio.to_thread(model.running.wait, 20)

@@ -67,7 +67,7 @@ async def run(guard: Echo, chat: Echo, *, deadline_ms: int | None = None) -> Kep
     body = {"messages": [{"role": "user", "content": "hello"}]}
     line = orjson.dumps({"custom_id": "a", "url": "/v1/chat/completions", "body": body})
     deadlines: list[int | None] = [] if deadline_ms is None else [deadline_ms, deadline_ms]
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         async for _ in engine.infer(Chunk("c", [line, line], deadlines, traces={1: CALLER})):
             pass
     await engine.stop()
