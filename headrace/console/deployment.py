@@ -11,13 +11,14 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from consumer.kafka.source.unpacking import Unpacking
 from handoff.clock import SystemClock
 from headrace.console.access.attempts import Attempts
 from headrace.console.access.sessions import Sessions
 from headrace.console.access.token_source import TokenSource
 from headrace.console.live.feed import Feed
 from headrace.console.sources.jobs import KafkaJobs
-from headrace.console.sources.letters import KafkaLetters
+from headrace.console.sources.letters import MOST_BATCH_BYTES, KafkaLetters
 from headrace.console.sources.ray_service import RayService
 from headrace.console.sources.routes import RunningRoutes
 from headrace.console.web.acting import Acting
@@ -49,6 +50,8 @@ class Console:
         status: Any,
         results: KafkaSettings | None = None,
     ) -> None:
+        # Of whatever is read here: a process that serves a page must not end by what others send.
+        Unpacking(MOST_BATCH_BYTES).install()
         clock = SystemClock()
         tokens = TokenSource(console)
         clusters = {"kafka": kafka} | ({} if results is None else {"results_kafka": results})
@@ -58,7 +61,7 @@ class Console:
         routes = RunningRoutes(service, letters, jobs, clock)
         self._feed = Feed(service.overview, clock)
         reading = Reading(feed=self._feed, service=service, letters=routes, clock=clock)
-        acting = Acting(letters=routes, jobs=routes, acted=reading.forget_pages)
+        acting = Acting(letters=routes, jobs=routes)
         door = Door(
             tokens=tokens,
             sessions=Sessions(lambda: secrets.token_urlsafe(32)),
