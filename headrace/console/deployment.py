@@ -6,6 +6,7 @@ the console binds its own address, in the process of its one replica, on the nod
 
 import asyncio
 import contextlib
+import os
 import secrets
 from collections.abc import Mapping
 from typing import Any
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit
 
 from consumer.kafka.source.unpacking import Unpacking
 from handoff.clock import SystemClock
+from handoff.logs import log_through_serve, look_after_logs
 from headrace.console.access.attempts import Attempts
 from headrace.console.access.sessions import Sessions
 from headrace.console.access.token_source import TokenSource
@@ -28,6 +30,7 @@ from headrace.console.web.reading import Reading
 from headrace.console.web.server import ConsoleServer
 from schemas.settings.console import ConsoleSettings
 from schemas.settings.file import KafkaSettings
+from schemas.settings.secrets import secret_values
 
 
 class Console:
@@ -50,6 +53,12 @@ class Console:
         status: Any,
         results: KafkaSettings | None = None,
     ) -> None:
+        log_through_serve(
+            secret
+            for each in (kafka, results)
+            if each is not None
+            for secret in secret_values(each, os.environ)
+        )
         # Of whatever is read here: a process that serves a page must not end by what others send.
         Unpacking(MOST_BATCH_BYTES).install()
         clock = SystemClock()
@@ -97,6 +106,7 @@ class Console:
 
     async def check_health(self) -> None:
         """Raise if one of its tasks has ended; Serve then replaces this replica."""
+        look_after_logs()
         for task in self._tasks:
             if task.done() and not task.cancelled() and (error := task.exception()) is not None:
                 raise error
