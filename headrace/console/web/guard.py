@@ -53,20 +53,26 @@ class Door:
         return Rules(self.is_loopback, self.public_host, tokens.highest_grant)
 
     def try_token(self, text: str, client: str) -> tuple[Grant, float]:
-        """Return what a token grants, and how long its sender has to wait if it is one too many."""
+        """Return what a token grants, and how long its sender waits after too many wrong ones.
+
+        A right one grants at once: behind a proxy everybody has one address, and somebody's wrong
+        tokens must not keep the others out. The length of a token is what keeps it from
+        being guessed; the count is for who asks, and for the log.
+        """
         now_s = self.now_s()
-        if wait_s := self.attempts.wait_s(client, now_s):
-            return Grant.NONE, wait_s
         is_short = len(text) <= MOST_TOKEN_CHARACTERS
         granted = self.tokens.read().grant_of(Token.of(text)) if is_short else Grant.NONE
-        if granted is Grant.NONE:
-            self.attempts.fail(client, now_s)
-            log.warning(
-                "a wrong token came from %s",
-                client,
-                extra={"event": "console_token_wrong", "client": client},
-            )
-        return granted, 0.0
+        if granted is not Grant.NONE:
+            return granted, 0.0
+        if wait_s := self.attempts.wait_s(client, now_s):
+            return Grant.NONE, wait_s
+        self.attempts.fail(client, now_s)
+        log.warning(
+            "a wrong token came from %s",
+            client,
+            extra={"event": "console_token_wrong", "client": client},
+        )
+        return Grant.NONE, 0.0
 
 
 class Guard:

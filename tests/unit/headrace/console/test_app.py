@@ -200,14 +200,26 @@ async def test_guesses_are_counted_wherever_they_are_made() -> None:
             else:
                 login = await client.post("/api/session", json={"token": "x" * 20}, headers=ACT)
                 assert login.status_code == 401
-        right = {"authorization": f"Bearer {READ_TOKEN}"}
-        late = await client.get("/api/overview", headers=right)
+        wrong = {"authorization": "Bearer one-too-many"}
+        late = await client.get("/api/overview", headers=wrong)
         assert late.status_code == 429
         assert int(late.headers["retry-after"]) == PER_S
-        login = await client.post("/api/session", json={"token": READ_TOKEN}, headers=ACT)
+        login = await client.post("/api/session", json={"token": "x" * 20}, headers=ACT)
         assert login.status_code == 429
         clock.now_s += PER_S + 1
+        assert (await client.get("/api/overview", headers=wrong)).status_code == 401
+
+
+async def test_wrong_tokens_do_not_keep_others_of_the_same_address_out() -> None:
+    async with client_of(secured(SteppedClock())) as client:
+        for _ in range(3 * MOST_FAILURES):
+            guess = {"authorization": "Bearer guessed"}
+            assert (await client.get("/api/overview", headers=guess)).status_code in (401, 429)
+        right = {"authorization": f"Bearer {READ_TOKEN}"}
         assert (await client.get("/api/overview", headers=right)).status_code == 200
+        login = await client.post("/api/session", json={"token": ACT_TOKEN}, headers=ACT)
+        assert login.status_code == 200
+        assert (await client.post(ACTS[1], json={}, headers=ACT)).status_code == 200
 
 
 @pytest.mark.parametrize("token", [None, 7, ["x"], {"a": 1}, "x" * 5_000, "", "\ud800" * 20])
