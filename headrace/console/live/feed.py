@@ -84,8 +84,13 @@ class Feed:
     def is_full(self) -> bool:
         return self.listeners >= MOST_LISTENERS
 
-    async def listen(self) -> AsyncGenerator[bytes, None]:
-        """Yield events, the whole document first, for ``LASTS_S``; look at ``is_full`` before."""
+    async def listen(
+        self, may_listen: Callable[[], bool] = lambda: True
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield events, the whole document first, for ``LASTS_S``; look at ``is_full`` before.
+
+        It ends where ``may_listen``, which is asked before each event, says no.
+        """
         self.listeners += 1
         ends_at_s = self._clock.monotonic() + LASTS_S
         try:
@@ -99,6 +104,8 @@ class Feed:
             while self._clock.monotonic() < ends_at_s:
                 seen = news.number
                 news = await self._newer_than(seen)
+                if not may_listen():
+                    return
                 if news.number == seen:
                     yield BEAT
                 elif news.number == seen + 1:

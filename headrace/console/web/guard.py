@@ -49,6 +49,13 @@ class Door:
         """Return the id of a new session of somebody with this token."""
         return self.sessions.open(Token.of(token), self.now_s())
 
+    def grant(self, token: Token | None, session_id: str) -> Grant:
+        """Return what is granted now to who came with a token, or else with a session."""
+        tokens = self.tokens.read()
+        if token is not None:
+            return max(tokens.open_grant, tokens.grant_of(token))
+        return max(tokens.open_grant, self.sessions.grant(session_id, tokens, self.now_s()))
+
     def rules(self, tokens: Tokens) -> Rules:
         return Rules(self.is_loopback, self.public_host, tokens.highest_grant)
 
@@ -78,8 +85,9 @@ class Door:
 class Guard:
     """An ASGI application before another one.
 
-    It puts ``grant`` (a ``Grant``), ``client`` and ``session_id`` into the scope's state.
-    ``needs`` says what a method and path need.
+    It puts ``grant`` (a ``Grant``), ``client`` and ``session_id`` into the scope's state, and
+    ``grant_now``, which returns what the sender is granted at the moment of the call: an answer may
+    last longer than a session or token. ``needs`` says what a method and path need.
     """
 
     def __init__(self, app: ASGIApp, door: Door, needs: Callable[[str, str], Grant]) -> None:
@@ -109,16 +117,22 @@ class Guard:
         kind, _, bearer = headers.get("authorization", "").partition(" ")
         has_bearer = kind.lower() == "bearer"
         session_id = cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
-        granted = tokens.open_grant
         if has_bearer:
             of_token, wait_s = door.try_token(bearer.strip(), client)
             if of_token is Grant.NONE:
                 return _wrong_token(wait_s)
-            granted = max(granted, of_token)
-        elif session_id:
-            granted = max(granted, door.sessions.grant(session_id, tokens, door.now_s()))
+        token = Token.of(bearer.strip()) if has_bearer else None
+
+        def grant_now() -> Grant:
+            return door.grant(token, session_id)
+
+        granted = grant_now()
         scope.setdefault("state", {}).update(
-            grant=granted, client=client, session_id=session_id, tokens=tokens
+            grant=granted,
+            grant_now=grant_now,
+            client=client,
+            session_id=session_id,
+            tokens=tokens,
         )
         if path in PROBES:
             return None, {}

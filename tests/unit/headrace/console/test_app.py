@@ -163,6 +163,35 @@ async def test_logging_out_ends_the_session() -> None:
         assert again.status_code == 401
 
 
+@pytest.mark.parametrize("by", ["session", "token", "rotation"])
+async def test_what_is_granted_is_asked_again_while_an_answer_lasts(by: str) -> None:
+    settings, environment = with_tokens()
+    console = FakeConsole(settings, environment=environment)
+    granted: list[Any] = []
+    listen = console.feed.listen
+
+    def listening(may_listen: Any) -> Any:
+        granted.append(may_listen)
+        # An answer that ends at once: this client reads an answer to its end.
+        return listen(lambda: False)
+
+    console.feed.listen = listening  # type: ignore[method-assign]
+    async with client_of(console) as client:
+        headers = {"authorization": f"Bearer {READ_TOKEN}"} if by == "token" else {}
+        if by != "token":
+            await client.post("/api/session", json={"token": READ_TOKEN}, headers=ACT)
+        feeding = asyncio.create_task(console.feed.run())
+        assert (await client.get("/api/events", headers=headers)).status_code == 200
+        feeding.cancel()
+        [may_listen] = granted
+        assert may_listen()
+        if by == "session":
+            await client.delete("/api/session", headers=ACT)
+        else:
+            environment["READ"] = "another-0123456789abcdef"
+        assert not may_listen()
+
+
 async def test_a_cookie_is_no_use_to_another_sites_page() -> None:
     console = secured()
     async with client_of(console) as client:

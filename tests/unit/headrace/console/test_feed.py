@@ -149,6 +149,25 @@ def test_a_listener_has_to_come_again() -> None:
     simulate(run())
 
 
+def test_who_may_no_longer_read_hears_nothing_more() -> None:
+    async def run() -> None:
+        may_listen = True
+        service = FakeService()
+        feed = Feed(service.overview, SimulatedClock())
+        events = feed.listen(lambda: may_listen)
+        heard = [await anext(events) for _ in range(3)]
+        assert heard[-1].startswith(b"event: overview")
+        await feed.refresh()
+        assert await anext(events)
+        may_listen = False
+        service.overview_now = Overview(at_ms=1)
+        await feed.refresh()
+        assert [each async for each in events] == []
+        assert feed.listeners == 0
+
+    simulate(run())
+
+
 def test_while_nobody_answers_the_last_stays_and_says_so() -> None:
     async def run() -> None:
         service = FakeService()
