@@ -164,7 +164,9 @@ async def test_logging_out_ends_the_session() -> None:
 
 
 @pytest.mark.parametrize("by", ["session", "token", "rotation"])
-async def test_what_is_granted_is_asked_again_while_an_answer_lasts(by: str) -> None:
+async def test_what_is_granted_is_asked_again_while_an_answer_lasts(
+    by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings, environment = with_tokens()
     console = FakeConsole(settings, environment=environment)
     granted: list[Any] = []
@@ -175,7 +177,7 @@ async def test_what_is_granted_is_asked_again_while_an_answer_lasts(by: str) -> 
         # An answer that ends at once: this client reads an answer to its end.
         return listen(lambda: False)
 
-    console.feed.listen = listening  # type: ignore[method-assign]
+    monkeypatch.setattr(console.feed, "listen", listening)
     async with client_of(console) as client:
         headers = {"authorization": f"Bearer {READ_TOKEN}"} if by == "token" else {}
         if by != "token":

@@ -11,6 +11,7 @@ import pytest
 import handoff.logs as serve_logs
 from headrace.console import deployment
 from headrace.console.deployment import Console
+from headrace.console.sources.letters import MOST_BATCH_BYTES
 from headrace_client.logs.forms import OWN_LOGGERS
 from schemas.settings.console import ConsoleSettings
 from schemas.settings.file import KafkaSettings
@@ -77,4 +78,4 @@ async def test_actions_are_logged_and_secrets_of_both_clusters_are_not(
     )
 
     assert "console: 127.0.0.1 acts with ********** and **********" in serves_log.getvalue()
-    assert unpacks_to == [deployment.MOST_BATCH_BYTES]
+    assert unpacks_to == [MOST_BATCH_BYTES]

@@ -15,6 +15,7 @@ from headrace.console.ports import LetterFilter
 from headrace.console.sources import letters as source
 from headrace.console.sources.letters import KafkaLetters, LetterTopic
 from headrace.console.sources.newest_letters import MOST_KEPT_ROWS, MOST_ROWS, rows_of
+from headrace.dead_letters import handling
 from headrace.dead_letters.handled import HandledOffsets
 from headrace.dead_letters.inbox import Inbox
 from headrace.errors import UserError
@@ -153,7 +154,7 @@ async def test_after_a_replay_they_are_read_again(
     async def replay(*_arguments: Any, **_named: Any) -> None:
         return None
 
-    monkeypatch.setattr(source.handling, "replay", replay)
+    monkeypatch.setattr(handling, "replay", replay)
     log = Log({"a": 10})
     letters = letters_of(log)
     await letters.page(None, None)
@@ -189,7 +190,7 @@ async def test_a_replay_of_what_unpacks_to_too_much_says_so(
     async def replay(*_arguments: Any, **_named: Any) -> None:
         raise UnpackedTooLargeError(1)
 
-    monkeypatch.setattr(source.handling, "replay", replay)
+    monkeypatch.setattr(handling, "replay", replay)
     with pytest.raises(UserError, match="headrace dlq"):
         await letters_of(Log({"a": 10})).replay(LetterFilter(route="embed"))
 
