@@ -105,10 +105,8 @@ def some_letters() -> list[LetterRow]:
 class FakeLetters:
     rows: Sequence[LetterRow] = field(default_factory=some_letters)
     replayed: list[LetterFilter] = field(default_factory=list)
-    reads: int = 0
 
     async def page(self, route: str | None, error_code: str | None) -> LetterPage:
-        self.reads += 1
         rows = [
             each
             for each in self.rows
@@ -169,7 +167,7 @@ class FakeConsole:
             feed=self.feed,
             service=self.service,
             reading=reading,
-            acting=Acting(letters=self.letters, jobs=self.jobs, acted=reading.forget_pages),
+            acting=Acting(letters=self.letters, jobs=self.jobs),
             door=door,
         )
 

@@ -6,18 +6,21 @@ the console binds its own address, in the process of its one replica, on the nod
 
 import asyncio
 import contextlib
+import os
 import secrets
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from consumer.kafka.source.unpacking import Unpacking
 from handoff.clock import SystemClock
+from handoff.logs import log_through_serve, look_after_logs
 from headrace.console.access.attempts import Attempts
 from headrace.console.access.sessions import Sessions
 from headrace.console.access.token_source import TokenSource
 from headrace.console.live.feed import Feed
 from headrace.console.sources.jobs import KafkaJobs
-from headrace.console.sources.letters import KafkaLetters
+from headrace.console.sources.letters import MOST_BATCH_BYTES, KafkaLetters
 from headrace.console.sources.ray_service import RayService
 from headrace.console.sources.routes import RunningRoutes
 from headrace.console.web.acting import Acting
@@ -27,6 +30,7 @@ from headrace.console.web.reading import Reading
 from headrace.console.web.server import ConsoleServer
 from schemas.settings.console import ConsoleSettings
 from schemas.settings.file import KafkaSettings
+from schemas.settings.secrets import secret_values
 
 
 class Console:
@@ -49,6 +53,14 @@ class Console:
         status: Any,
         results: KafkaSettings | None = None,
     ) -> None:
+        log_through_serve(
+            secret
+            for each in (kafka, results)
+            if each is not None
+            for secret in secret_values(each, os.environ)
+        )
+        # Of whatever is read here: a process that serves a page must not end by what others send.
+        Unpacking(MOST_BATCH_BYTES).install()
         clock = SystemClock()
         tokens = TokenSource(console)
         clusters = {"kafka": kafka} | ({} if results is None else {"results_kafka": results})
@@ -58,7 +70,7 @@ class Console:
         routes = RunningRoutes(service, letters, jobs, clock)
         self._feed = Feed(service.overview, clock)
         reading = Reading(feed=self._feed, service=service, letters=routes, clock=clock)
-        acting = Acting(letters=routes, jobs=routes, acted=reading.forget_pages)
+        acting = Acting(letters=routes, jobs=routes)
         door = Door(
             tokens=tokens,
             sessions=Sessions(lambda: secrets.token_urlsafe(32)),
@@ -94,6 +106,7 @@ class Console:
 
     async def check_health(self) -> None:
         """Raise if one of its tasks has ended; Serve then replaces this replica."""
+        look_after_logs()
         for task in self._tasks:
             if task.done() and not task.cancelled() and (error := task.exception()) is not None:
                 raise error

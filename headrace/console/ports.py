@@ -87,7 +87,9 @@ class Service(Protocol):
 class Letters(Protocol):
     """Dead letters; raises ``SourceError`` and ``UserError``, with what to do."""
 
-    async def page(self, route: str | None, error_code: str | None) -> LetterPage: ...
+    async def page(self, route: str | None, error_code: str | None) -> LetterPage:
+        """Return the newest; many who ask in one moment cost as much as one."""
+        ...
 
     async def replay(self, chosen: LetterFilter) -> Replayed: ...
 

@@ -25,7 +25,7 @@ when Serve starts.
 
 | process | writes to |
 |---|---|
-| consumers, models, status board | `/tmp/ray/session_latest/logs/serve/` on each node, and stderr |
+| consumers, models, status board, console | `/tmp/ray/session_latest/logs/serve/` and stderr |
 | scaling | the log of Serve's controller, in the same folder |
 | `headrace up` | stderr |
 | `headrace bulk`, `headrace run` | stderr, if `format` is `json`; else they show a bar |
@@ -51,9 +51,10 @@ these replicas are too; `message` is the text of the plain line. Ray adds `deplo
 - **No secrets.** Passwords of the settings, environment variables whose names say that they are
   secret, credentials in URLs and signatures become asterisks, in Serve's lines too. A secret of
   fewer than four characters is not recognised.
-- **No floods.** Of each kind of event (by topic, partition, code and error class) a process writes
-  at most ten lines in a row and ten a minute. Then a line ends in `(and 5,120 more like it in the
-  last 60 s)`, with the number in `more`. Kinds beyond 256 share one limit.
+- **No floods.** Of each kind of event (by topic, partition, code, error class and client) a process
+  writes at most ten lines in a row and ten a minute. Then a line ends in `(and 5,120 more like it
+  in the last 60 s)`, with the number in `more`. Kinds beyond 256 share one limit. What somebody
+  does in the console (`console_acts`, `console_acted`) is written in any case.
 - **No forged lines.** Line breaks and control characters in what others have sent are replaced.
   Texts end after 2,000 characters, fields after 500.
 """

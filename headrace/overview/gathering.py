@@ -22,7 +22,12 @@ FRESH_S = 1.0
 SLOWLY_FRESH_S = 2.0
 """Lags cost the brokers some requests for each route, and details cost Serve's controller."""
 LAG_TIMEOUT_S = 5.0
-SERVE_TIMEOUT_S = 5.0
+SERVE_TIMEOUT_S = 3.0
+PAUSES_TIMEOUT_S = 3.0
+SLOWLY_WITHIN_S = 6.0
+"""Serve's details and all lags: less than those wait who ask for an overview."""
+LAG_KEPT_S = 60.0
+"""How long the lag of a route counts whose turn has not come again."""
 MOST_AT_ONCE = 8
 """Routes whose lag is read at the same time."""
 
@@ -78,7 +83,8 @@ class Gathering:
         self._overview: Overview | None = None
         self._taken_at_s = 0.0
         self._slow: tuple[_Answer, _Lags] | None = None
-        self._slow_at_s = 0.0
+        self._slow_until_s = 0.0
+        self._lags_read: dict[str, tuple[float, Lag | None]] = {}
         self._slots = asyncio.Semaphore(MOST_AT_ONCE)
 
     async def overview(self) -> Overview:
@@ -123,14 +129,46 @@ class Gathering:
         )
 
     async def _ask_slowly(self) -> "tuple[_Answer, _Lags]":
-        if self._slow is None or self._clock.monotonic() >= self._slow_at_s + SLOWLY_FRESH_S:
-            serve = await self._serve()
-            if serve.facts is not None:
-                self._known = serve.facts.known
-            lags = _Lags()
-            await asyncio.gather(*(self._read_lag(each, lags) for each in self._known.routes))
-            self._slow, self._slow_at_s = (serve, lags), self._clock.monotonic()
+        began_s = self._clock.monotonic()
+        if self._slow is None or began_s >= self._slow_until_s:
+            serve, lags = _Answer(), _Lags()
+            try:
+                async with asyncio.timeout(SLOWLY_WITHIN_S):
+                    serve = await self._serve()
+                    if serve.facts is not None:
+                        self._known = serve.facts.known
+                    await self._read_lags(lags)
+            except TimeoutError:
+                self._keep_unread(lags)
+            now_s = self._clock.monotonic()
+            # What takes long is asked for half of the time at most.
+            self._slow_until_s = now_s + max(SLOWLY_FRESH_S, now_s - began_s)
+            self._slow = serve, lags
         return self._slow
+
+    async def _read_lags(self, into: "_Lags") -> None:
+        # Those whose turn did not come the last time are the first now.
+        routes = sorted(
+            self._known.routes, key=lambda each: self._lags_read.get(each.name, (0.0, None))[0]
+        )
+        names = {each.name for each in routes}
+        self._lags_read = {key: each for key, each in self._lags_read.items() if key in names}
+        await asyncio.gather(*(self._read_lag(each, into) for each in routes))
+
+    def _keep_unread(self, lags: "_Lags") -> None:
+        """Say which routes' turn has not come; what was read of them lately still counts."""
+        now_s = self._clock.monotonic()
+        names = [each.name for each in self._known.routes]
+        unread = [name for name in names if name not in lags.found and name not in lags.failed]
+        for name in unread:
+            read_at_s, lag = self._lags_read.get(name, (float("-inf"), None))
+            if now_s - read_at_s <= LAG_KEPT_S:
+                lags.found[name] = lag
+        if unread:
+            lags.problems.append(
+                f"lags: {len(unread)} of {len(names)} routes not read within "
+                f"{SLOWLY_WITHIN_S:g} s: the brokers answer slowly, or not at all"
+            )
 
     async def _serve(self) -> "_Answer":
         if self._ask_serve is None:
@@ -152,13 +190,21 @@ class Gathering:
             return None, f"jobs: {error}"
 
     async def _paused(self) -> Mapping[str, str]:
-        return {} if self._ask_paused is None else await self._ask_paused()
+        if self._ask_paused is None:
+            return {}
+        try:
+            async with asyncio.timeout(PAUSES_TIMEOUT_S):
+                return await self._ask_paused()
+        except TimeoutError:
+            return {}
 
     async def _read_lag(self, route: KnownRoute, into: "_Lags") -> None:
         try:
             async with self._slots:
-                into.found[route.name] = lag_of(await self._partitions(route))
+                lag = into.found[route.name] = lag_of(await self._partitions(route))
+                self._lags_read[route.name] = self._clock.monotonic(), lag
         except SourceError as error:
+            into.failed.add(route.name)
             # One unreachable cluster is one problem, and not one for each route.
             if str(error) not in into.problems:
                 into.problems.append(str(error))
@@ -178,6 +224,7 @@ class _Answer:
 class _Lags:
     def __init__(self) -> None:
         self.found: dict[str, Lag | None] = {}
+        self.failed: set[str] = set()
         self.problems: list[str] = []
 
 

@@ -3,8 +3,9 @@
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from schemas.settings.section import Section
 
@@ -33,7 +34,8 @@ class ConsoleSettings(Section):
         default=None,
         pattern=r"^https?://[A-Za-z0-9.\[\]:-]+$",
         description="Where browsers reach it, if a proxy stands before it: "
-        "https://headrace.example.com. With https its cookies are sent over TLS only.",
+        "https://headrace.example.com. One that is not this machine's own needs a read token. With "
+        "https its cookies are sent over TLS only.",
     )
     tls: ConsoleTlsSettings | None = Field(default=None, description="Unset: plain HTTP.")
     read_token_file: Path | None = Field(
@@ -57,10 +59,7 @@ class ConsoleSettings(Section):
 
     @property
     def is_loopback(self) -> bool:
-        try:
-            return ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
+        return _is_loopback(self.host)
 
     @property
     def has_read_token(self) -> bool:
@@ -86,12 +85,43 @@ class ConsoleSettings(Section):
                 raise ValueError(f"{name}_file and {name}_env: set one of them")
         return self
 
+    @field_validator("public_url")
+    @classmethod
+    def _has_a_host(cls, url: str | None) -> str | None:
+        if url is not None and not _host_of(url):
+            raise ValueError(f"{url} has no host: write https://headrace.example.com")
+        return url
+
     @model_validator(mode="after")
     def _others_need_a_token(self) -> Self:
-        if self.enabled and not self.is_loopback and not self.has_read_token:
+        if not self.enabled or self.has_read_token:
+            return self
+        needed = (
+            "so that the console needs tokens: set read_token_file or read_token_env (and "
+            "act_token_file or act_token_env, for those who may act)"
+        )
+        if not self.is_loopback:
             raise ValueError(
-                f"host: other machines reach {self.host}, so that the console needs tokens: set "
-                "read_token_file or read_token_env (and act_token_file or act_token_env, for "
-                "those who may act), or host: 127.0.0.1"
+                f"host: other machines reach {self.host}, {needed}, or host: 127.0.0.1"
+            )
+        # A proxy on this machine hands on what others ask, and to it they look like this machine.
+        if self.public_url is not None and not _is_loopback(_host_of(self.public_url)):
+            raise ValueError(
+                f"public_url: other machines reach {self.public_url}, {needed}, or leave "
+                "public_url out"
             )
         return self
+
+
+def _host_of(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -26,8 +26,13 @@ KIND_FIELDS = (
     "reason",
     "error_class",
     "broker",
+    "client",
 )
 """Lines of one event count as the same kind if these fields are the same."""
+AUDIT_EVENTS = frozenset({"console_acts", "console_acted"})
+"""Each line counts: among many harmless ones, one that is not must not be left out.
+
+Only who may act can cause them."""
 COUNT_FIELD = "records"
 """A line that is left out counts for as many."""
 
@@ -74,6 +79,9 @@ class EventHandler(logging.Handler):
         try:
             now_s = self._monotonic_s()
             self._report_left_out(now_s)
+            if getattr(record, "event", None) in AUDIT_EVENTS:
+                self._write(self._cleaned(record))
+                return
             kind = self._limits.kind_with_room(_kind_of(record), now_s)
             weight = getattr(record, COUNT_FIELD, 1)
             if self._limits.takes(kind, now_s, weight if isinstance(weight, int) else 1):

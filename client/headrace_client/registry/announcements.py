@@ -14,6 +14,10 @@ MOST_JOB_CHARACTERS = 256
 MOST_WAITS = 8
 MOST_WAIT_CHARACTERS = 600
 MOST_DESCRIPTION_CHARACTERS = 200
+MOST_TEXT_CHARACTERS = 256
+"""Of any other text."""
+MOST_NUMBER = 2**53
+"""Above it, readers of JSON differ in what they make of a number."""
 
 
 class State(StrEnum):
@@ -127,7 +131,11 @@ class Announcement:
 
     @classmethod
     def decode(cls, value: bytes) -> Self:
-        """Read a record's value; ``UnreadableJobError`` names the field that is wrong."""
+        """Read a record's value; ``UnreadableJobError`` names the field that is wrong.
+
+        Whoever may write to the topic chooses what stands there: over-long texts are cut, as
+        ``encode`` does, and what a runner foretells is at most ``MOST_NUMBER``.
+        """
         values = _known(cls, _object(value))
         for name, kind in _PARTS.items():
             if values.get(name) is not None:
@@ -135,10 +143,11 @@ class Announcement:
         waits_for = values.get("waits_for", [])
         if not isinstance(waits_for, list) or not all(isinstance(each, str) for each in waits_for):
             raise UnreadableJobError("waits_for: is no list of texts")
-        values["waits_for"] = tuple(waits_for)
+        values["waits_for"] = tuple(each[:MOST_WAIT_CHARACTERS] for each in waits_for[:MOST_WAITS])
         try:
+            check_job_name(values.get("job", ""))
             return cls(**values)
-        except TypeError as error:
+        except (TypeError, ValueError) as error:
             raise UnreadableJobError(str(error)) from None
 
 
@@ -215,12 +224,31 @@ def _object(value: bytes) -> dict[str, Any]:
 
 
 def _known(kind: type[Any], values: Any, path: str = "") -> dict[str, Any]:
-    """Return the fields that this release knows, checked; a newer one may have written others."""
+    """Return the fields that this release knows, checked and cut to their limits.
+
+    A newer release may have written others.
+    """
     if not isinstance(values, Mapping):
         raise UnreadableJobError(f"{path.removesuffix('.')}: is no object")
     names = {each.name for each in fields(kind)}
     known = {name: value for name, value in values.items() if name in names}
     for name, kinds in _KINDS[kind].items():
-        if name in known and not isinstance(known[name], kinds):
-            raise UnreadableJobError(f"{path}{name}: {known[name]!r} is no {kinds[0].__name__}")
+        if name not in known:
+            continue
+        value = known[name]
+        if not isinstance(value, kinds):
+            shown = repr(value)[:40]
+            raise UnreadableJobError(f"{path}{name}: {shown} is no {kinds[0].__name__}")
+        known[name] = _bounded(value, f"{path}{name}")
     return known
+
+
+def _bounded(value: Any, name: str) -> Any:
+    if isinstance(value, str) and name != "job":
+        most = MOST_DESCRIPTION_CHARACTERS if name == "description" else MOST_TEXT_CHARACTERS
+        return value[:most]
+    if isinstance(value, float):
+        return min(value, float(MOST_NUMBER)) if value >= 0 else 0.0
+    if isinstance(value, int) and abs(value) > MOST_NUMBER:
+        raise UnreadableJobError(f"{name}: {value} is beyond {MOST_NUMBER}")
+    return value

@@ -42,14 +42,27 @@ async def tell(settings: ClientSettings, job: str, action: Action, *, by: str) -
     return [_told(standing, action)]
 
 
-async def cancel(settings: ClientSettings, job: str, route: str | None, *, by: str) -> list[str]:
+async def cancel(
+    settings: ClientSettings,
+    job: str,
+    route: str | None,
+    *,
+    by: str,
+    takes_announced_topic: bool = True,
+) -> list[str]:
     """Tell a job's runner to end, and the service not to compute what is published of it.
 
     The second needs the route's control topic, and works where the runner is dead, or nobody
     announced the job; ``route`` names it then. Returns and raises as ``tell``.
+
+    Where ``settings`` do not have the topic, it is the one that the runner announced, if
+    ``takes_announced_topic``. Whoever may write to the registry announces any topic, so that
+    somebody with more rights than that must not take it.
     """
     standing = await _find(settings, job)
     name, control_topic = _control_of(settings, standing, route)
+    if control_topic is None and route is None and standing is not None and takes_announced_topic:
+        control_topic = standing.announcement.topics.control
     if standing is None and control_topic is None:
         raise ClientError(
             f"no runner has announced job {job}, and route {name} has no control_topic: name a "
@@ -89,12 +102,9 @@ async def _find(settings: ClientSettings, job: str) -> JobStanding | None:
 def _control_of(
     settings: ClientSettings, standing: JobStanding | None, route: str | None
 ) -> tuple[str | None, str | None]:
-    """Return the job's route and its control topic, by its runner's word or the settings file."""
-    announced = None if standing is None else standing.announcement
-    name = route or (None if announced is None else announced.route)
-    if announced is not None and announced.topics.control is not None and route is None:
-        return name, announced.topics.control
-    if announced is not None and name not in settings.routes:
+    """Return the job's route, which its runner may have named, and the control topic it has."""
+    name = route or (None if standing is None else standing.announcement.route)
+    if standing is not None and name not in settings.routes:
         return name, None
     found = settings.routes.find(None, route=name)
     return found.name, found.control_topic

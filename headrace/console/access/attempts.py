@@ -1,4 +1,4 @@
-"""Counts failed attempts with a token, so that guessing is slow. Pure: time is an argument."""
+"""Counts failed attempts with a token, so that guessing shows. Pure: time is an argument."""
 
 from collections import OrderedDict
 
@@ -14,7 +14,7 @@ class Attempts:
         self._failures: OrderedDict[str, list[float]] = OrderedDict()
 
     def wait_s(self, client: str, now_s: float) -> float:
-        """Return how long a client has to wait before its next attempt; 0 for not at all."""
+        """Return for how long a client's wrong tokens are too many; 0 if they are not."""
         recent = self._recent(client, now_s)
         return recent[0] + PER_S - now_s if len(recent) >= MOST_FAILURES else 0.0
 

@@ -6,11 +6,14 @@ and what did not change for a reader is not sent.
 """
 
 from collections.abc import Iterable, Mapping
+from math import isfinite
 from typing import Any
 
 from headrace.console.live.patches import Document
 from headrace.overview.snapshot import Overview
 
+MOST_WHOLE_NUMBER = 2**53
+"""A browser has no larger whole numbers, and the encoder of JSON takes none beyond 64 bits."""
 _NAMED = ("routes", "models", "deployments", "jobs")
 _OWN_PAGE = ("members",)
 """Fields of a route that ``/api/routes/NAME`` has."""
@@ -39,16 +42,22 @@ def _by_name(things: Iterable[Mapping[str, Any]]) -> Document:
 
 
 def plain(value: Any) -> Any:
-    """Return a JSON value without ``None`` and with short numbers."""
+    """Return a JSON value without ``None`` and with short numbers; an infinite one is left out."""
     if isinstance(value, Mapping):
-        return {key: plain(each) for key, each in value.items() if each is not None}
+        parts = ((key, plain(each)) for key, each in value.items())
+        return {key: each for key, each in parts if each is not None}
     if isinstance(value, list):
-        return [plain(each) for each in value if each is not None]
+        return [each for each in map(plain, value) if each is not None]
     if isinstance(value, float):
         return short_number(value)
+    if isinstance(value, int) and abs(value) > MOST_WHOLE_NUMBER:
+        return float(value) if abs(value) < 2**1023 else None
     return value
 
 
-def short_number(value: float) -> float | int:
+def short_number(value: float) -> float | int | None:
+    """Return a number of four digits, whole if it is; ``None`` for an infinite one."""
+    if not isfinite(value):
+        return None
     short = float(f"{value:.4g}")
-    return int(short) if short.is_integer() else short
+    return int(short) if short.is_integer() and abs(short) <= MOST_WHOLE_NUMBER else short

@@ -6,7 +6,7 @@ Nobody waits for a slow listener: what it missed it gets as one whole document.
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from handoff.clock import Clock
 from headrace.console.live.documents import document_of
@@ -84,8 +84,13 @@ class Feed:
     def is_full(self) -> bool:
         return self.listeners >= MOST_LISTENERS
 
-    async def listen(self) -> AsyncGenerator[bytes, None]:
-        """Yield events, the whole document first, for ``LASTS_S``; look at ``is_full`` before."""
+    async def listen(
+        self, may_listen: Callable[[], bool] = lambda: True
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield events, the whole document first, for ``LASTS_S``; look at ``is_full`` before.
+
+        It ends where ``may_listen``, which is asked before each event, says no.
+        """
         self.listeners += 1
         ends_at_s = self._clock.monotonic() + LASTS_S
         try:
@@ -99,6 +104,8 @@ class Feed:
             while self._clock.monotonic() < ends_at_s:
                 seen = news.number
                 news = await self._newer_than(seen)
+                if not may_listen():
+                    return
                 if news.number == seen:
                     yield BEAT
                 elif news.number == seen + 1:
@@ -119,39 +126,48 @@ class Feed:
         return self._news
 
     async def refresh(self, age_s: float = 0.0) -> None:
-        """Take an overview, and tell the listeners, unless the latest is younger than that."""
+        """Take an overview, and tell the listeners, unless the latest is younger than that.
+
+        Raises nothing: what goes wrong is the problem, and listeners hear of it.
+        """
         async with self._taking:
             if self._clock.monotonic() - self._taken_at_s < age_s:
                 return
             try:
                 async with asyncio.timeout(ANSWER_WITHIN_S):
                     overview = await self._take_overview()
+                news = self._of(overview)
             except (ServiceError, TimeoutError) as error:
-                self._note_problem(str(error) or "the status board does not answer")
-                overview = None
+                news = self._without(str(error) or "the status board does not answer")
+            except Exception as error:  # noqa: BLE001 - as said below
+                # Parts of an overview are what others say: it must cost neither the next one nor
+                # the replica, which Serve would replace again and again.
+                news = self._without(f"the overview cannot be read: {type(error).__name__}", error)
             else:
-                self.problem = None
-            now_s = self._taken_at_s = self._clock.monotonic()
-            await self._publish(overview, now_s)
+                self._overview, self.problem = overview, None
+            self._taken_at_s = self._clock.monotonic()
+            async with self._is_new:
+                self._news = news
+                self._is_new.notify_all()
 
-    async def _publish(self, overview: Overview | None, now_s: float) -> None:
-        point = None
-        if overview is not None:
-            self._overview = overview
-            point = self._history.add(overview, now_s)
-        before = self._news
-        document = before.document if self._overview is None else document_of(self._overview)
-        if self.problem is not None:
-            document = {**document, "problem": self.problem}
-        patch = merge_patch(before.document, document)
-        sent = event("patch", patch) if patch else BEAT
-        if point is not None:
-            sent += event("point", point)
-        async with self._is_new:
-            self._news = _News(before.number + 1, document, sent)
-            self._is_new.notify_all()
+    def _of(self, overview: Overview) -> _News:
+        """Return what an overview brings; nothing of it counts if it cannot be sent."""
+        news = self._changed_to(document_of(overview))
+        point = self._history.add(overview, self._clock.monotonic())
+        if point is None:
+            return news
+        return replace(news, events=news.events + event("point", point))
 
-    def _note_problem(self, problem: str) -> None:
+    def _without(self, problem: str, error: Exception | None = None) -> _News:
+        """Return the news that there is no overview; the one before stays."""
         if self.problem != problem:
-            log.warning("no overview: %s", problem, extra={"event": "overview_missing"})
+            log.warning(
+                "no overview: %s", problem, exc_info=error, extra={"event": "overview_missing"}
+            )
         self.problem = problem
+        return self._changed_to({**self._news.document, "problem": problem})
+
+    def _changed_to(self, document: Document) -> _News:
+        patch = merge_patch(self._news.document, document)
+        sent = event("patch", patch) if patch else BEAT
+        return _News(self._news.number + 1, document, sent)

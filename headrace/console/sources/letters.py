@@ -1,18 +1,23 @@
 """Dead letters as the console shows and replays them; ``headrace dlq`` does the same."""
 
 import asyncio
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from heapq import nlargest
 
+from consumer.kafka.source.unpacking import UnpackedTooLargeError
 from consumer.ports import SourceError
 from handoff.clock import Clock
-from headrace.console.ports import LetterFilter, LetterPage, LetterRow, Replayed
+from headrace.console.live.fresh import Fresh
+from headrace.console.ports import LetterFilter, LetterPage, Replayed
+from headrace.console.sources.newest_letters import (
+    NewestLetters,
+    from_the_end,
+    rows_of,
+    size_bytes,
+)
 from headrace.dead_letters import handling
 from headrace.dead_letters.inbox import Inbox, open_inbox
-from headrace.dead_letters.letter import DeadLetter
 from headrace.dead_letters.replay import Pace, ReplayReport, Targets
 from headrace.dead_letters.selection import Selection
 from headrace.errors import UserError
@@ -20,12 +25,25 @@ from headrace.records.reading import LogRange, LogReader
 from headrace_client.wire.names import Place
 from schemas.settings.file import KafkaSettings
 
+MIB = 1024 * 1024
 READ_OFFSETS = 2_000
 """Of each topic, the newest ones; more would take seconds."""
-MOST_ROWS = 200
-MOST_MESSAGE_CHARACTERS = 600
-MOST_ID_CHARACTERS = 128
-READ_WITHIN_S = 20.0
+MOST_OFFSETS = 20_000
+"""Of all topics of a page."""
+READ_BYTES = 64 * MIB
+"""Of all topics of a page; a request may be as large as the brokers take."""
+READ_WITHIN_S = 15.0
+"""All topics of a page, and the connection."""
+FRESH_S = 3.0
+MOST_PAGES = 16
+MOST_BATCH_BYTES = 64 * MIB
+"""What a compressed batch may unpack to in the console's process; the brokers bound it packed."""
+
+
+_TOO_LARGE = (
+    f"a compressed batch there unpacks to more than {MOST_BATCH_BYTES // MIB} MiB, which the "
+    "console does not read: `headrace dlq` does"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,49 +67,61 @@ class KafkaLetters:
         self._requests = requests
         self._clock = clock
         self._replaying = asyncio.Lock()
+        self._read: Fresh[NewestLetters] = Fresh(clock, age_s=FRESH_S, most=MOST_PAGES)
         self.topics: tuple[LetterTopic, ...] = ()
 
     async def page(self, route: str | None, error_code: str | None) -> LetterPage:
         """Return the newest that are not handled; raises ``SourceError``."""
-        wanted = Selection(
-            route=route, error_codes=frozenset() if error_code is None else frozenset({error_code})
-        )
-        unread: list[str] = []
-        found: list[tuple[DeadLetter, str]] = []
-        unhandled_offsets = 0
-        async with LogReader(self._kafka) as reader:
-            for each in self._of(route):
-                try:
-                    async with asyncio.timeout(READ_WITHIN_S):
-                        offsets, letters = await _newest(reader, each)
-                except (SourceError, UserError) as error:
-                    unread.append(f"{each.topic}: {error}")
-                    continue
-                except TimeoutError:
-                    unread.append(f"{each.topic}: not read within {READ_WITHIN_S:g} s")
-                    continue
-                unhandled_offsets += offsets
-                found += letters
-        return _page([each for each in found if wanted.takes(*each)], unhandled_offsets, unread)
+        topics = tuple(self._of(route))
+        # By the topics: what is asked of them costs nothing more.
+        names = tuple(each.topic for each in topics)
+        newest = await self._read.get(names, lambda: self._newest(topics))
+        return newest.page(route, error_code)
+
+    async def _newest(self, topics: tuple[LetterTopic, ...]) -> NewestLetters:
+        newest, left = NewestLetters(), list(topics)
+        try:
+            async with asyncio.timeout(READ_WITHIN_S), LogReader(self._kafka) as reader:
+                while left:
+                    try:
+                        await _read_into(newest, reader, left[0], len(left), len(topics))
+                    except (SourceError, UserError) as error:
+                        newest.unread_topics.append(f"{left[0].topic}: {error}")
+                    except UnpackedTooLargeError:
+                        newest.unread_topics.append(f"{left[0].topic}: {_TOO_LARGE}")
+                    left.pop(0)
+        except TimeoutError:
+            newest.unread_topics += [
+                f"{each.topic}: not read to its end within {READ_WITHIN_S:g} s" for each in left
+            ]
+        return newest
 
     async def replay(self, chosen: LetterFilter) -> Replayed:
         """Publish dead letters again as requests; raises ``SourceError`` and ``UserError``."""
         if self._replaying.locked():
             raise UserError("a replay runs already: wait until it has ended")
         async with self._replaying:
-            report = ReplayReport()
-            left_records = chosen.limit_records
-            for each in self._of(chosen.route):
-                request = handling.Request(selection=_selection(chosen), limit_records=left_records)
-                await self._replay_topic(each, request, report)
-                if chosen.limit_records is not None:
-                    done = report.replayed_records + report.left_records
-                    left_records = max(0, chosen.limit_records - done)
-            return Replayed(
-                replayed_records=report.replayed_records,
-                left_records=report.left_records,
-                problems=tuple(report.problems),
-            )
+            try:
+                return await self._replay(chosen)
+            except UnpackedTooLargeError:
+                raise UserError(_TOO_LARGE) from None
+            finally:
+                self._read.forget()
+
+    async def _replay(self, chosen: LetterFilter) -> Replayed:
+        report = ReplayReport()
+        left_records = chosen.limit_records
+        for each in self._of(chosen.route):
+            request = handling.Request(selection=_selection(chosen), limit_records=left_records)
+            await self._replay_topic(each, request, report)
+            if chosen.limit_records is not None:
+                done = report.replayed_records + report.left_records
+                left_records = max(0, chosen.limit_records - done)
+        return Replayed(
+            replayed_records=report.replayed_records,
+            left_records=report.left_records,
+            problems=tuple(report.problems),
+        )
 
     async def _replay_topic(
         self, topic: LetterTopic, request: handling.Request, report: ReplayReport
@@ -132,66 +162,28 @@ def letter_topics(routes: Mapping[str, tuple[str, str]]) -> tuple[LetterTopic, .
     return tuple(LetterTopic(topic, by_route) for topic, by_route in found.items())
 
 
-async def _newest(
-    reader: LogReader, topic: LetterTopic
-) -> tuple[int, list[tuple[DeadLetter, str]]]:
-    """Return how many offsets are not handled, and the newest letters with their routes."""
+async def _read_into(
+    newest: NewestLetters, reader: LogReader, topic: LetterTopic, topics_left: int, topics: int
+) -> None:
+    """Read the newest letters of a topic, which has its share of the bytes that are left."""
     inbox = await open_inbox(reader, topic.topic, tuple(topic.requests_topics))
     if inbox is None:
-        return 0, []
+        return
     unhandled = inbox.unhandled_ranges()
-    offsets = sum(each.end - each.start for each in unhandled.values())
-    read = newest_ranges(unhandled, READ_OFFSETS)
-    found: list[tuple[DeadLetter, str]] = []
-    async with aclosing(reader.read(topic.topic, read)) as parts:
-        async for record in (record async for part in parts for record in part.records):
-            each = inbox.find(record)
-            if each.letter is not None and not each.is_handled:
-                found.append((each.letter, each.route))
-    return offsets, found
-
-
-def newest_ranges(ranges: Mapping[int, LogRange], most_offsets: int) -> dict[int, LogRange]:
-    """Return the ends of the ranges, together at most so many offsets, as even as they allow."""
-    left, found = most_offsets, {}
-    by_size = sorted(ranges.items(), key=lambda each: each[1].end - each[1].start)
-    for place, (number, each) in enumerate(by_size):
-        share = left // (len(by_size) - place)
-        size = min(each.end - each.start, share)
-        found[number] = LogRange(each.end - size, each.end)
-        left -= size
-    return found
-
-
-def _page(
-    found: list[tuple[DeadLetter, str]], unhandled_offsets: int, unread: list[str]
-) -> LetterPage:
-    reasons = Counter((route, letter.error_code) for letter, route in found)
-    newest = nlargest(MOST_ROWS, found, key=lambda each: each[0].failed_at_ms)
-    return LetterPage(
-        rows=[_row(letter, route) for letter, route in newest],
-        by_reason=[(*reason, records) for reason, records in reasons.most_common(100)],
-        read_records=len(found),
-        unhandled_offsets=unhandled_offsets,
-        unread_topics=unread,
-    )
-
-
-def _row(letter: DeadLetter, route: str) -> LetterRow:
-    value = letter.record.value
-    custom_id = letter.custom_id()
-    return LetterRow(
-        place=str(letter.record.place),
-        source=str(letter.source),
-        route=route[:MOST_ID_CHARACTERS],
-        custom_id=None if custom_id is None else custom_id[:MOST_ID_CHARACTERS],
-        error_code=letter.error_code[:MOST_ID_CHARACTERS],
-        error_message=letter.error_message[:MOST_MESSAGE_CHARACTERS],
-        attempts=letter.attempts,
-        failed_at_ms=letter.failed_at_ms,
-        replays=letter.replays,
-        value_bytes=letter.omitted_value_bytes if value is None else len(value),
-    )
+    newest.unhandled_offsets += sum(each.end - each.start for each in unhandled.values())
+    most_bytes = newest.read_bytes + (READ_BYTES - newest.read_bytes) // topics_left
+    for ranges in from_the_end(unhandled, min(READ_OFFSETS, max(1, MOST_OFFSETS // topics))):
+        async with aclosing(reader.read(topic.topic, ranges)) as parts:
+            async for part in parts:
+                if newest.read_bytes >= most_bytes:
+                    newest.unread_topics.append(
+                        f"{topic.topic}: its records are large, so that fewer of them were read: "
+                        f"{READ_BYTES // MIB} MiB at most for all topics"
+                    )
+                    return
+                newest.read_bytes += sum(map(size_bytes, part.records))
+                # Parsing takes long enough to hold up listeners.
+                newest.add(await asyncio.to_thread(rows_of, inbox, part.records))
 
 
 def _selection(chosen: LetterFilter) -> Selection:

@@ -1,7 +1,7 @@
 """What acts: replays of dead letters, and commands to the runners of jobs."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -24,15 +24,11 @@ _KEYS = frozenset({"places", "route", "error_code", "failed_before_ms", "limit_r
 
 
 class Acting:
-    """Acts for those who may; each action is logged, with where it came from.
+    """Acts for those who may; each action is logged, with where it came from."""
 
-    ``acted`` is called after dead letters were replayed.
-    """
-
-    def __init__(self, *, letters: Letters, jobs: Jobs, acted: Callable[[], None]) -> None:
+    def __init__(self, *, letters: Letters, jobs: Jobs) -> None:
         self._letters = letters
         self._jobs = jobs
-        self._acted = acted
 
     async def replay(self, request: Request) -> Response:
         chosen = letter_filter(await json_body(request))
@@ -43,10 +39,7 @@ class Acting:
             _shown(chosen),
             extra={"event": "console_acts", "action": "replay", "client": client},
         )
-        try:
-            replayed = await self._letters.replay(chosen)
-        finally:
-            self._acted()
+        replayed = await self._letters.replay(chosen)
         log.info(
             "console: %s replayed %d dead letters, %d could not be",
             client,

@@ -144,11 +144,12 @@ class _Events:
     def __init__(self, feed: Feed) -> None:
         self._feed = feed
 
-    async def get(self, _request: Request) -> Response:
+    async def get(self, request: Request) -> Response:
         if self._feed.is_full:
             raise HTTPException(503, "too many pages are open; close some")
+        grant_now = request.state.grant_now
         return StreamingResponse(
-            self._feed.listen(),
+            self._feed.listen(lambda: grant_now() >= Grant.READ),
             media_type="text/event-stream",
             headers={"cache-control": "no-store", "x-accel-buffering": "no"},
         )

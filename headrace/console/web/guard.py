@@ -49,31 +49,45 @@ class Door:
         """Return the id of a new session of somebody with this token."""
         return self.sessions.open(Token.of(token), self.now_s())
 
+    def grant(self, token: Token | None, session_id: str) -> Grant:
+        """Return what is granted now to who came with a token, or else with a session."""
+        tokens = self.tokens.read()
+        if token is not None:
+            return max(tokens.open_grant, tokens.grant_of(token))
+        return max(tokens.open_grant, self.sessions.grant(session_id, tokens, self.now_s()))
+
     def rules(self, tokens: Tokens) -> Rules:
         return Rules(self.is_loopback, self.public_host, tokens.highest_grant)
 
     def try_token(self, text: str, client: str) -> tuple[Grant, float]:
-        """Return what a token grants, and how long its sender has to wait if it is one too many."""
+        """Return what a token grants, and how long its sender waits after too many wrong ones.
+
+        A right one grants at once: behind a proxy everybody has one address, and somebody's wrong
+        tokens must not keep the others out. The length of a token is what keeps it from
+        being guessed; the count is for who asks, and for the log.
+        """
         now_s = self.now_s()
-        if wait_s := self.attempts.wait_s(client, now_s):
-            return Grant.NONE, wait_s
         is_short = len(text) <= MOST_TOKEN_CHARACTERS
         granted = self.tokens.read().grant_of(Token.of(text)) if is_short else Grant.NONE
-        if granted is Grant.NONE:
-            self.attempts.fail(client, now_s)
-            log.warning(
-                "a wrong token came from %s",
-                client,
-                extra={"event": "console_token_wrong", "client": client},
-            )
-        return granted, 0.0
+        if granted is not Grant.NONE:
+            return granted, 0.0
+        if wait_s := self.attempts.wait_s(client, now_s):
+            return Grant.NONE, wait_s
+        self.attempts.fail(client, now_s)
+        log.warning(
+            "a wrong token came from %s",
+            client,
+            extra={"event": "console_token_wrong", "client": client},
+        )
+        return Grant.NONE, 0.0
 
 
 class Guard:
     """An ASGI application before another one.
 
-    It puts ``grant`` (a ``Grant``), ``client`` and ``session_id`` into the scope's state.
-    ``needs`` says what a method and path need.
+    It puts ``grant`` (a ``Grant``), ``client`` and ``session_id`` into the scope's state, and
+    ``grant_now``, which returns what the sender is granted at the moment of the call: an answer may
+    last longer than a session or token. ``needs`` says what a method and path need.
     """
 
     def __init__(self, app: ASGIApp, door: Door, needs: Callable[[str, str], Grant]) -> None:
@@ -103,16 +117,22 @@ class Guard:
         kind, _, bearer = headers.get("authorization", "").partition(" ")
         has_bearer = kind.lower() == "bearer"
         session_id = cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
-        granted = tokens.open_grant
         if has_bearer:
             of_token, wait_s = door.try_token(bearer.strip(), client)
             if of_token is Grant.NONE:
                 return _wrong_token(wait_s)
-            granted = max(granted, of_token)
-        elif session_id:
-            granted = max(granted, door.sessions.grant(session_id, tokens, door.now_s()))
+        token = Token.of(bearer.strip()) if has_bearer else None
+
+        def grant_now() -> Grant:
+            return door.grant(token, session_id)
+
+        granted = grant_now()
         scope.setdefault("state", {}).update(
-            grant=granted, client=client, session_id=session_id, tokens=tokens
+            grant=granted,
+            grant_now=grant_now,
+            client=client,
+            session_id=session_id,
+            tokens=tokens,
         )
         if path in PROBES:
             return None, {}

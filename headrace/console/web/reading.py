@@ -11,7 +11,7 @@ from starlette.responses import Response
 from handoff.clock import Clock
 from headrace.console.live.feed import Feed
 from headrace.console.live.fresh import Fresh
-from headrace.console.ports import LetterPage, Letters, Service
+from headrace.console.ports import Letters, Service
 from headrace.console.web.bodies import Json
 from headrace.overview.snapshot import PartitionOverview
 
@@ -25,7 +25,6 @@ class Reading:
         self._feed = feed
         self._service = service
         self._letters = letters
-        self._pages: Fresh[LetterPage] = Fresh(clock, age_s=3.0, most=16)
         self._partitions: Fresh[list[PartitionOverview]] = Fresh(clock, age_s=1.0, most=64)
         self._settings: Fresh[dict[str, Any]] = Fresh(clock, age_s=5.0, most=1)
 
@@ -45,10 +44,7 @@ class Reading:
 
     async def dead_letters(self, request: Request) -> Response:
         route, error_code = parameter(request, "route"), parameter(request, "error_code")
-        page = await self._pages.get(
-            (route, error_code), lambda: self._letters.page(route, error_code)
-        )
-        return Json(asdict(page))
+        return Json(asdict(await self._letters.page(route, error_code)))
 
     async def jobs(self, _request: Request) -> Response:
         overview = await self._feed.overview()
@@ -56,10 +52,6 @@ class Reading:
 
     async def settings(self, _request: Request) -> Response:
         return Json(await self._settings.get("settings", self._service.settings))
-
-    def forget_pages(self) -> None:
-        """Read dead letters again when they are asked for: some were replayed."""
-        self._pages.forget()
 
 
 def columns(partitions: Sequence[PartitionOverview]) -> dict[str, list[Any]]:

@@ -10,6 +10,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from headrace.console.live.feed import MOST_LISTENERS
+from headrace.console.web.connections import BoundedProtocol
 from schemas.settings.console import ConsoleSettings
 
 log = logging.getLogger(__name__)
@@ -104,8 +105,8 @@ class ConsoleServer:
         tls = self._settings.tls
         return uvicorn.Config(
             self._app,
-            # Its own limit on a request's head; the other parser has none.
-            http="h11",
+            # Of h11: its own limit on a request's head; the other parser has none.
+            http=BoundedProtocol,
             h11_max_incomplete_event_size=MOST_HEAD_BYTES,
             ws="none",
             lifespan="off",

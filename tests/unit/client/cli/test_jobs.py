@@ -169,7 +169,7 @@ def test_cancel_tells_the_runner_and_the_service_and_again_when_the_runner_has_e
     world.announce(RUNNING)
     result = run("cancel", RUNNING.job)
     assert "its runner has ended" in result.stdout
-    control = ("announced.control", f"embeddings/job {RUNNING.job}")
+    control = ("control", f"embeddings/job {RUNNING.job}")
     assert world.told == [("our.jobs", "cancel"), control, control]
 
 
@@ -179,8 +179,17 @@ def test_cancel_works_where_the_runner_is_dead(run: Any, world: World) -> None:
     assert "silent for 7 min: it hears `cancel` when it starts again" in result.stdout
     assert world.told == [
         ("our.jobs", "cancel"),
-        ("announced.control", f"embeddings/job {RUNNING.job}"),
+        ("control", f"embeddings/job {RUNNING.job}"),
     ]
+
+
+def test_the_announced_control_topic_counts_where_the_settings_do_not_have_it(
+    run: Any, world: World
+) -> None:
+    world.announce(replace(RUNNING, route="elsewhere"))
+    assert run("cancel", RUNNING.job).exit_code == 0
+    control = ("announced.control", f"elsewhere/job {RUNNING.job}")
+    assert world.told == [("our.jobs", "cancel"), control, control]
 
 
 @pytest.mark.parametrize("has_topic", [True, False])

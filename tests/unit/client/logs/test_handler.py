@@ -193,3 +193,20 @@ def test_the_record_of_other_handlers_stays_as_it_was(make_log: Callable[..., Lo
 
     assert seen[0].getMessage() == "the password is hunter2"
     assert fields_of(seen[0]) == {"event": "x"}
+
+
+def test_no_action_hides_behind_others(make_log: Callable[..., Log]) -> None:
+    log = make_log(burst=1)
+    for number in range(50):
+        extra = {"event": "console_acts", "action": "pause", "client": "::1", "job": f"j{number}"}
+        log.logger.info("acts hunter2", extra=extra)
+    assert [each["job"] for each in log.lines()] == [f"j{number}" for number in range(50)]
+    assert "hunter2" not in str(log.lines())
+
+
+def test_clients_do_not_hide_behind_another(make_log: Callable[..., Log]) -> None:
+    log = make_log(burst=2)
+    for client in ("10.0.0.1", "10.0.0.2"):
+        for _ in range(20):
+            log.logger.warning("x", extra={"event": "console_token_wrong", "client": client})
+    assert [each["client"] for each in log.lines()] == ["10.0.0.1"] * 2 + ["10.0.0.2"] * 2

@@ -10,7 +10,12 @@ from jsonschema import Draft202012Validator
 from headrace_client.jobs.states import JobState
 from headrace_client.registry.announcements import (
     FINISHED,
+    MOST_DESCRIPTION_CHARACTERS,
     MOST_JOB_CHARACTERS,
+    MOST_NUMBER,
+    MOST_TEXT_CHARACTERS,
+    MOST_WAIT_CHARACTERS,
+    MOST_WAITS,
     Action,
     Announcement,
     Command,
@@ -103,6 +108,29 @@ def test_what_is_too_long_is_cut_and_still_legal() -> None:
     assert len(long.encode()) < 10_000
 
 
+def test_a_reader_does_not_trust_the_writers_limits() -> None:
+    values = orjson.loads(FULL.encode()) | {
+        "description": "x" * 1_000_000,
+        "waits_for": ["y" * 1_000_000] * 99,
+        "kind": "k" * 1_000_000,
+        "host": "h" * 1_000_000,
+        "topics": {"control": "t" * 1_000_000},
+        "rate_per_s": 1e20,
+        "tokens_per_s": -1e300,
+        "eta_s": 1e300,
+    }
+    read = Announcement.decode(orjson.dumps(values))
+    assert len(read.description) == MOST_DESCRIPTION_CHARACTERS
+    assert read.waits_for == ("y" * MOST_WAIT_CHARACTERS,) * MOST_WAITS
+    texts = (read.kind, read.host, read.topics.control or "")
+    assert [len(each) for each in texts] == [MOST_TEXT_CHARACTERS] * 3
+    assert (read.rate_per_s, read.tokens_per_s, read.eta_s) == (MOST_NUMBER, 0, MOST_NUMBER)
+    command = {"job": "j", "action": "pause", "at_ms": 1, "by": "b" * 1_000_000}
+    assert len(Command.decode(orjson.dumps(command)).by) == MOST_TEXT_CHARACTERS
+    with pytest.raises(UnreadableJobError, match="at_ms"):
+        Command.decode(orjson.dumps(command | {"at_ms": 2**60}))
+
+
 def test_fields_of_a_newer_release_are_passed_over() -> None:
     value = orjson.loads(FULL.encode())
     value["mood"] = "good"
@@ -121,6 +149,13 @@ def test_fields_of_a_newer_release_are_passed_over() -> None:
         ({"waits_for": [1]}, "waits_for"),
         ({"eta_s": "soon"}, "eta_s"),
         ({"topics": {"requests": 1}}, "topics.requests"),
+        ({"started_at_ms": 2**63}, "started_at_ms"),
+        ({"rows": {"total": 2**54}}, "rows.total"),
+        ({"deadline_ms": -(2**60)}, "deadline_ms"),
+        ({"eta_s": 2**60}, "eta_s"),
+        ({"job": "x" * (MOST_JOB_CHARACTERS + 1)}, "job"),
+        ({"job": "a/b"}, "job"),
+        ({"job": ""}, "job"),
     ],
 )
 def test_a_wrong_field_is_named(changes: dict[str, Any], named: str) -> None:

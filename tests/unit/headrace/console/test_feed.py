@@ -1,12 +1,15 @@
 """One overview a second for all listeners, and each gets the whole of it."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from headrace.console.live.documents import document_of
+from headrace.console.live.documents import document_of, plain
 from headrace.console.live.feed import LASTS_S, MOST_LISTENERS, Feed
 from headrace.console.live.history import EVERY_S, MOST_POINTS, History
 from headrace.console.live.patches import apply_patch
@@ -146,6 +149,25 @@ def test_a_listener_has_to_come_again() -> None:
     simulate(run())
 
 
+def test_who_may_no_longer_read_hears_nothing_more() -> None:
+    async def run() -> None:
+        may_listen = True
+        service = FakeService()
+        feed = Feed(service.overview, SimulatedClock())
+        events = feed.listen(lambda: may_listen)
+        heard = [await anext(events) for _ in range(3)]
+        assert heard[-1].startswith(b"event: overview")
+        await feed.refresh()
+        assert await anext(events)
+        may_listen = False
+        service.overview_now = Overview(at_ms=1)
+        await feed.refresh()
+        assert [each async for each in events] == []
+        assert feed.listeners == 0
+
+    simulate(run())
+
+
 def test_while_nobody_answers_the_last_stays_and_says_so() -> None:
     async def run() -> None:
         service = FakeService()
@@ -178,6 +200,62 @@ def test_a_board_that_hangs_is_a_problem_and_not_a_wait() -> None:
         feed = Feed(hang, SimulatedClock())
         await feed.refresh()
         assert feed.problem == "the status board does not answer"
+
+    simulate(run())
+
+
+def test_what_cannot_be_sent_is_a_problem_and_the_next_one_is_taken() -> None:
+    async def run() -> None:
+        service = FakeService()
+        feed = Feed(service.overview, SimulatedClock())
+        running = asyncio.create_task(feed.run())
+        listener = Listener(feed)
+        await listener.hear_until("overview")
+        good = service.overview_now
+        unsendable: Any = object()
+        service.overview_now = replace(good, unanswered=[unsendable])
+        await listener.hear_until("patch")
+        assert "cannot be read" in listener.document["problem"]
+        assert listener.document["routes"] == expected(good)["routes"]
+        assert not running.done()
+        service.overview_now = good
+        await listener.hear_until("patch")
+        assert "problem" not in listener.document
+        running.cancel()
+
+    simulate(run())
+
+
+def test_whatever_is_raised_is_a_problem_and_not_the_end() -> None:
+    async def run() -> None:
+        async def fail() -> Overview:
+            raise ValueError("Expected `int`, got `str`")
+
+        feed = Feed(fail, SimulatedClock())
+        await feed.refresh()
+        assert feed.problem == "the overview cannot be read: ValueError"
+        await feed.refresh()
+        with pytest.raises(ServiceError, match="ValueError"):
+            await feed.overview()
+
+    simulate(run())
+
+
+huge = st.one_of(st.floats(), st.integers(-(2**1100), 2**1100), st.none(), st.text(max_size=2))
+
+
+@given(st.dictionaries(st.text(max_size=2), st.one_of(huge, st.lists(huge, max_size=3))))
+def test_whatever_the_numbers_are_a_document_can_be_sent(values: dict[str, Any]) -> None:
+    assert None not in orjson.loads(orjson.dumps(plain(values))).values()
+
+
+def test_numbers_of_a_job_do_not_end_the_feed() -> None:
+    async def run() -> None:
+        job = replace(an_overview().jobs[0], rate_per_s=1e20, eta_s=float("inf"))
+        service = FakeService(replace(an_overview(), jobs=[job]))
+        feed = Feed(service.overview, SimulatedClock())
+        await feed.refresh()
+        assert feed.problem is None
 
     simulate(run())
 

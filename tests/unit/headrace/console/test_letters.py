@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.console.sources.letters import letter_topics, narrowed, newest_ranges
+from headrace.console.sources.letters import letter_topics, narrowed
+from headrace.console.sources.newest_letters import from_the_end, newest_ranges
 from headrace.dead_letters.handled import HandledOffsets
 from headrace.dead_letters.inbox import Inbox
 from headrace.records.reading import LogRange
@@ -32,6 +33,24 @@ def test_the_newest_are_read_and_no_more_than_allowed(
     # A partition that was cut has no less than another one.
     cut = [size for number, size in sizes.items() if read[number].start > whole[number].start]
     assert not cut or max(sizes.values()) - min(cut) <= 1
+
+
+@given(ranges, st.integers(1, 3_000))
+def test_pieces_from_the_end_are_the_newest_once(whole: dict[int, LogRange], most: int) -> None:
+    pieces = from_the_end(whole, most)
+    read = [
+        (number, offset)
+        for piece in pieces
+        for number, each in piece.items()
+        for offset in range(each.start, each.end)
+    ]
+    expected = {
+        (number, offset)
+        for number, each in newest_ranges(whole, most).items()
+        for offset in range(each.start, each.end)
+    }
+    assert len(read) == len(set(read))
+    assert set(read) == expected
 
 
 def test_only_the_span_of_what_was_chosen_is_read_to_replay_it() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -126,6 +127,87 @@ async def test_each_that_does_not_answer_is_named_once() -> None:
     # What was deployed a moment ago is still shown.
     assert [each.name for each in overview.routes] == ["a", "b"]
     assert [each.lag for each in overview.routes] == [None, None]
+
+
+class SlowLags:
+    """Each answer takes ``takes_s``; after ``timeout_s`` none comes any more."""
+
+    def __init__(self, takes_s: float) -> None:
+        self.takes_s = takes_s
+        self.reads = 0
+
+    async def read(
+        self, group: str, topic: str, timeout_s: float = 1.0
+    ) -> dict[TopicPartition, Lag]:
+        self.reads += 1
+        await asyncio.sleep(min(self.takes_s, timeout_s))
+        if self.takes_s >= timeout_s:
+            raise SourceError("no broker answers")
+        return {TopicPartition(topic, 0): Lag(0, 7, None)}
+
+
+def fifty_routes(monkeypatch: pytest.MonkeyPatch, lags: SlowLags) -> Gathering:
+    async def at_once(call: Any, *arguments: Any) -> Any:
+        return call(*arguments)
+
+    # A simulation has no threads.
+    monkeypatch.setattr(asyncio, "to_thread", at_once)
+    routes = [replace(KNOWN.routes[0], name=f"route-{number}") for number in range(50)]
+    return Gathering(
+        KnownService(routes=routes),
+        clock=SimulatedClock(),
+        lags=lags,
+        ask_serve=None,
+        ask_jobs=Sources().jobs,
+        ask_consumers=lambda: None,
+    )
+
+
+def test_silent_brokers_are_told_within_the_time_that_askers_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def run() -> None:
+        gathering = fifty_routes(monkeypatch, SlowLags(takes_s=1_000.0))
+        async with asyncio.timeout(7.0):
+            overview = await gathering.overview()
+        assert len(overview.routes) == 50
+        assert "no broker answers" in overview.unanswered
+        assert any("42 of 50 routes not read within 6 s" in each for each in overview.unanswered), (
+            overview.unanswered
+        )
+
+    simulate(run())
+
+
+def test_of_slow_brokers_each_route_has_its_turn_and_stays_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def run() -> None:
+        gathering = fifty_routes(monkeypatch, SlowLags(takes_s=1.9))
+        overview = await gathering.overview()
+        assert 20 <= sum(each.lag is not None for each in overview.routes) < 50
+        for _ in range(3):
+            await asyncio.sleep(7.0)
+            overview = await gathering.overview()
+        assert all(each.lag is not None for each in overview.routes)
+
+    simulate(run())
+
+
+def test_slow_brokers_are_asked_for_half_of_the_time_at_most(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def run() -> None:
+        lags = SlowLags(takes_s=4.0)
+        gathering = fifty_routes(monkeypatch, lags)
+        clock = SimulatedClock()
+        while clock.monotonic() < 240:
+            await gathering.overview()
+            await asyncio.sleep(0.5)
+        # Eight at once begin two times in six seconds, and then there is a pause of six.
+        assert lags.reads <= 240 / 12 * 16 + 16
+
+    simulate(run())
 
 
 async def test_partitions_are_told_for_one_route() -> None:

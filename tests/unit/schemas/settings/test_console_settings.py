@@ -28,6 +28,37 @@ def test_others_are_not_let_in_without_tokens(host: str) -> None:
     assert not ConsoleSettings(host=host, enabled=False).enabled
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://headrace.example.com",
+        "http://10.0.0.7:8270",
+        "http://[2001:db8::7]",
+        "http://localhost.example.com",
+    ],
+)
+def test_a_proxy_lets_nobody_in_without_tokens(url: str) -> None:
+    with pytest.raises(ValidationError, match=r"public_url: .*read_token_file"):
+        ConsoleSettings(public_url=url)
+    with pytest.raises(ValidationError, match=r"public_url: .*read_token_file"):
+        ConsoleSettings(public_url=url, act_token_env="ACT")
+    assert ConsoleSettings(public_url=url, read_token_env="READ").public_url == url
+    assert not ConsoleSettings(public_url=url, enabled=False).enabled
+
+
+@pytest.mark.parametrize(
+    "url", ["http://localhost:80", "https://127.0.0.1", "http://[::1]:8270", "http://127.9.9.9"]
+)
+def test_a_proxy_for_this_machine_alone_needs_no_token(url: str) -> None:
+    assert ConsoleSettings(public_url=url).url == url
+
+
+@pytest.mark.parametrize("url", ["http://[oops", "http://:80", "https://[]"])
+def test_a_public_url_has_a_host(url: str) -> None:
+    with pytest.raises(ValidationError, match="has no host"):
+        ConsoleSettings(public_url=url, read_token_env="READ")
+
+
 def test_a_token_has_one_source() -> None:
     with pytest.raises(ValidationError, match="set one of them"):
         ConsoleSettings(read_token_env="READ", read_token_file="/run/token")
@@ -38,7 +69,10 @@ def test_a_token_has_one_source() -> None:
     [
         ({"host": "::1", "port": 1}, "http://[::1]:1"),
         ({"host": "0.0.0.0", "read_token_env": "R", "port": 2}, "http://127.0.0.1:2"),
-        ({"public_url": "https://headrace.example.com"}, "https://headrace.example.com"),
+        (
+            {"public_url": "https://headrace.example.com", "read_token_env": "R"},
+            "https://headrace.example.com",
+        ),
         ({"tls": {"cert_file": "c", "key_file": "k"}, "port": 3}, "https://127.0.0.1:3"),
     ],
 )
