@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Hashable
 from typing import Any
 
 from headrace_client.logs.limits import LineLimits
-from headrace_client.logs.redacting import MOST_MESSAGE_CHARACTERS, Redactor, one_line
+from headrace_client.logs.redacting import MOST_MESSAGE_CHARACTERS, Redactor, clean_line
 
 _MOST_FIELD_CHARACTERS = 500
 _MOST_VALUES = 20
@@ -132,8 +132,7 @@ class EventHandler(logging.Handler):
         return self._clean_text(str(value), _MOST_FIELD_CHARACTERS)
 
     def _clean_text(self, text: str, most_characters: int) -> str:
-        # Searching takes time, and no secret that begins later is shown.
-        return one_line(self._redact(text[: 4 * most_characters]), most_characters)
+        return clean_line(self._redact, text, most_characters)
 
 
 def _kind_of(record: logging.LogRecord) -> Hashable:
