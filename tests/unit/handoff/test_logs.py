@@ -19,7 +19,13 @@ class JSONFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         event = getattr(record, "event", None)
         added = getattr(record, "deployment", None)
-        return json.dumps({"message": record.getMessage(), "event": event, "deployment": added})
+        line = {"message": record.getMessage(), "event": event, "deployment": added}
+        # Ray's writes what a call gave in extra, and exceptions as long as they are there.
+        if record.exc_info:
+            line["exc_text"] = self.formatException(record.exc_info)
+        if hasattr(record, "traceback"):
+            line["traceback"] = record.traceback
+        return json.dumps(line)
 
 
 class AddsDeployment(logging.Filter):
@@ -84,6 +90,50 @@ def test_serves_own_lines_lose_their_secrets(fake_serve: FakeServe) -> None:
 
     assert fake_serve.file.getvalue() == "the password is **********\n"
     assert fake_serve.stderr.getvalue() == "text: the password is **********\n"
+
+
+@pytest.mark.parametrize("is_json", [True, False])
+def test_exceptions_in_serves_own_lines_lose_their_messages(
+    fake_serve: FakeServe, *, is_json: bool
+) -> None:
+    fake_serve.configure(is_json=is_json)
+    log_through_serve(["hunter2"])
+    try:
+        try:
+            raise KeyError("a text of a user")
+        except KeyError as error:
+            raise RuntimeError("no hunter2 in 'a text of a user'") from error
+    except RuntimeError:
+        logging.getLogger("ray.serve").exception("Request failed.", stack_info=True)
+
+    for written in (fake_serve.file.getvalue(), fake_serve.stderr.getvalue()):
+        assert "builtins.RuntimeError" in written
+        assert "builtins.KeyError" in written
+        assert "test_logs.py" in written
+        assert "a text of a user" not in written
+        assert "hunter2" not in written
+
+
+def test_fields_of_serves_own_lines_lose_their_secrets(fake_serve: FakeServe) -> None:
+    fake_serve.configure(is_json=True)
+    log_through_serve(["hunter2"])
+    fields = {"event": {"path": "/x?token=abcdef", "user": ["hunter2"]}}
+    logging.getLogger("ray.serve").info("asked", extra=fields)
+
+    expected = {"path": "/x?token=**********", "user": ["**********"]}
+    assert json.loads(fake_serve.file.getvalue())["event"] == expected
+
+
+def test_serves_own_lines_are_cut_and_harmless(fake_serve: FakeServe) -> None:
+    fake_serve.configure(is_json=False)
+    log_through_serve()
+    logging.getLogger("ray.serve").warning("long\n%s", "x" * 100_000)
+    logging.getLogger("ray.serve").warning("arguments %s %s", 1)
+
+    first, second = fake_serve.file.getvalue().splitlines()
+    assert first.startswith("long | xxx")
+    assert len(first) < 3_000
+    assert second == "arguments %s %s (its arguments do not fit)"
 
 
 def test_a_change_of_form_and_level_is_followed(fake_serve: FakeServe) -> None:

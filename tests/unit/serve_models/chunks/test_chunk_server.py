@@ -108,6 +108,17 @@ async def test_work_that_raises_ends_the_server_and_all_its_calls(error: Excepti
         await anext(server.infer(chunk(1)))
 
 
+async def test_the_line_of_a_dead_server_quotes_no_record(caplog: pytest.LogCaptureFixture) -> None:
+    server = Server(host())
+    with pytest.raises(ReplicaLostError):
+        async with asyncio.timeout(20):
+            async for _ in server.infer(chunk(1)):
+                server.run(ValueError("cannot parse 'a text of a user'"))
+
+    [line] = [each for each in caplog.records if getattr(each, "event", "") == "replica_lost"]
+    assert line.getMessage() == "the replica cannot go on: ValueError"
+
+
 async def test_a_call_that_finds_a_hanging_server_ends_with_the_process() -> None:
     deaths: list[str] = []
     server = Server(host(on_death=lambda: deaths.append("dead")))
