@@ -15,6 +15,7 @@ from weakref import WeakSet
 from handoff.clock import SystemClock
 from headrace_client.logs.forms import set_own_level
 from headrace_client.logs.handler import EventHandler, clean_in_place
+from headrace_client.logs.learned import LEARNED
 from headrace_client.logs.redacting import Redactor, secrets_of_environment
 from schemas.settings.live import changed_keys
 
@@ -91,7 +92,8 @@ def log_through_serve(secrets: Iterable[str] = ()) -> None:
     root = logging.getLogger()
     if _handler is not None:
         root.removeHandler(_handler)
-    _handler = ServeHandler(Redactor((*secrets, *secrets_of_environment(os.environ))))
+    known = (*secrets, *secrets_of_environment(os.environ))
+    _handler = ServeHandler(Redactor(known, LEARNED))
     root.addHandler(_handler)
     _handler.follow_serve()
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from headrace_client.errors import SettingsError
+from headrace_client.logs.learned import learn_secrets
 from headrace_client.sections import SectionReader
 
 MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER")
@@ -69,7 +70,9 @@ def read_secret(text: str | None, file: str | None, setting: str) -> str | None:
     Of a file the line end is left out. ``SettingsError`` names ``setting``, never the secret.
     """
     if file is None:
-        return None if text is None else from_environment(text, setting)
+        found = None if text is None else from_environment(text, setting)
+        learn_secrets(found or "")
+        return found
     try:
         with Path(file).open("rb") as opened:
             content = opened.read(MAX_SECRET_BYTES + 1)
@@ -82,6 +85,7 @@ def read_secret(text: str | None, file: str | None, setting: str) -> str | None:
         raise SettingsError(f"{setting}_file: {file} is not UTF-8 text") from None
     if not secret:
         raise SettingsError(f"{setting}_file: {file} is empty")
+    learn_secrets(secret)
     return secret
 
 

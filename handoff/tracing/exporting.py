@@ -21,6 +21,7 @@ from opentelemetry.trace.status import Status, StatusCode
 from handoff.clock import Clock
 from handoff.tracing import names, spans
 from handoff.tracing.opening import CLOSES_WITHIN_S, CountSpans, ReplicaTracing, TracingError
+from headrace_client.logs.learned import learn_secrets
 from schemas.settings.tracing import TracingSettings
 
 log = logging.getLogger(__name__)
@@ -144,6 +145,7 @@ def read_headers(settings: TracingSettings) -> dict[str, str]:
                 "authorization=Bearer TOKEN"
             )
         found[name.strip().lower()] = value.strip()
+        learn_secrets(value.strip(), *value.split()[1:])
     return found
 
 

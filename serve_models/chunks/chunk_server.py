@@ -209,7 +209,7 @@ class ChunkServer:
         if self._lost is None:
             is_loss = isinstance(error, ReplicaLostError)
             self._lost = ReplicaLostError(str(error) if is_loss else describe(error))
-            # Not another error's text, which may quote a record: the line of the task has the places.
+            # Not another error's text, which may quote a record; its task's line has the places.
             logger.error(
                 "the replica cannot go on: %s",
                 self._lost if is_loss else type(error).__name__,

@@ -6,6 +6,7 @@ from importlib import import_module
 from numbers import Integral, Real
 from typing import Any
 
+from headrace_client.logs.learned import learn_secrets
 from schemas.settings.kafka import REFERENCE
 from schemas.settings.models import CustomModelSettings
 from serve_models.chunks.chunk_server import ChunkServer, Host
@@ -62,6 +63,7 @@ def _from_environment(value: Any) -> Any:
             f"options: {value} is not set in the environment of the replica; set {name} in that in "
             "which Ray starts"
         )
+    learn_secrets(os.environ[name])
     return os.environ[name]
 
 

@@ -3,14 +3,22 @@
 import json
 import logging
 import logging.handlers
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from io import StringIO
+from pathlib import Path
 
 import pytest
 
 import handoff.logs as serve_logs
+from handoff.chunk import Chunk, Outcomes
 from handoff.logs import log_change, log_through_serve, look_after_logs
+from handoff.tracing.exporting import read_headers
+from headrace_client.kafka.security.token_endpoint import check_token
 from headrace_client.logs.forms import OWN_LOGGERS
+from headrace_client.security import Sasl
+from schemas.settings.models import CustomModelSettings
+from schemas.settings.tracing import TracingSettings
+from serve_models.custom.building import build_custom_model
 
 
 class JSONFormatter(logging.Formatter):
@@ -32,6 +40,16 @@ class AddsDeployment(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         record.deployment = "model-a"
         return True
+
+
+class TakesValue:
+    """A custom model with an option."""
+
+    def __init__(self, value: str) -> None:
+        self.value = value
+
+    async def infer(self, chunk: Chunk) -> AsyncIterator[Outcomes]:
+        yield Outcomes("", len(chunk.lines))
 
 
 class FakeServe:
@@ -98,11 +116,9 @@ def test_exceptions_in_serves_own_lines_lose_their_messages(
 ) -> None:
     fake_serve.configure(is_json=is_json)
     log_through_serve(["hunter2"])
+    error = RuntimeError("no hunter2 in 'a text of a user'")
     try:
-        try:
-            raise KeyError("a text of a user")
-        except KeyError as error:
-            raise RuntimeError("no hunter2 in 'a text of a user'") from error
+        raise error from KeyError("a text of a user")
     except RuntimeError:
         logging.getLogger("ray.serve").exception("Request failed.", stack_info=True)
 
@@ -128,7 +144,7 @@ def test_serves_own_lines_are_cut_and_harmless(fake_serve: FakeServe) -> None:
     fake_serve.configure(is_json=False)
     log_through_serve()
     logging.getLogger("ray.serve").warning("long\n%s", "x" * 100_000)
-    logging.getLogger("ray.serve").warning("arguments %s %s", 1)
+    logging.getLogger("ray.serve").warning("arguments %s %s", *range(1))
 
     first, second = fake_serve.file.getvalue().splitlines()
     assert first.startswith("long | xxx")
@@ -166,6 +182,38 @@ def test_a_second_call_replaces_the_first(fake_serve: FakeServe) -> None:
     logging.getLogger("handoff.x").warning("once")
 
     assert fake_serve.file.getvalue() == "once\n"
+
+
+def test_a_secret_that_is_read_later_stays_out_too(
+    fake_serve: FakeServe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOME_NAME", "of-a-variable")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20of-headers,x-id=one")
+    fake_serve.configure(is_json=False)
+    log_through_serve()
+    file = tmp_path / "password"
+    file.write_text("of-a-file\n")
+    sasl = Sasl(mechanism="PLAIN", username="anna", password_file=str(file))
+    assert sasl.read_password() == "of-a-file"
+    assert Sasl(username="anna", password="${SOME_NAME}").read_password() == "of-a-variable"
+    check_token("of.a.token", 1.0)
+    headers = tmp_path / "headers"
+    headers.write_text("authorization=Basic of-a-collector\n")
+    read_headers(TracingSettings(enabled=True, headers_file=headers))
+    settings = CustomModelSettings(
+        kind="custom",
+        urls=("/v1/embeddings",),
+        import_path=f"{__name__}:TakesValue",
+        options={"value": "${SOME_OPTION}"},
+    )
+    monkeypatch.setenv("SOME_OPTION", "of-an-option")
+    build_custom_model(settings)
+
+    said = "anna: of-a-file of-a-variable of.a.token of-a-collector of-headers of-an-option"
+    logging.getLogger("ray.serve").warning(said)
+    logging.getLogger("consumer.x").warning(said)
+    line = f"anna:{' **********' * 6}\n"
+    assert fake_serve.file.getvalue() == 2 * line
 
 
 def test_a_process_without_serve_is_left_alone(fake_serve: FakeServe) -> None:

@@ -14,6 +14,7 @@ import orjson
 
 from headrace_client.clock import epoch_ms
 from headrace_client.errors import SettingsError
+from headrace_client.logs.learned import learn_secrets
 from headrace_client.security import OAuth
 
 TIMEOUT_S = 10.0
@@ -36,6 +37,7 @@ def check_token(value: object, expires_at_s: float) -> Token:
     """Return a token that may be sent; ``ValueError`` says what is wrong, without the token."""
     if not isinstance(value, str) or not _TOKEN.fullmatch(value):
         raise ValueError("what came as a token is none: it has other characters than RFC 6750's")
+    learn_secrets(value)
     return Token(value, expires_at_s)
 
 

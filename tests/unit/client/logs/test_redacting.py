@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headrace_client.logs.learned import LearnedSecrets
 from headrace_client.logs.redacting import ASTERISKS, Redactor, one_line, secrets_of_environment
 
 
@@ -71,10 +72,21 @@ def test_the_environment_is_asked_by_its_names() -> None:
             "AWS_WEB_IDENTITY_TOKEN_FILE": "/var/run/token",
             "TOKENIZERS_PARALLELISM": "false",
             "PATH": "/bin",
+            "OTEL_EXPORTER_OTLP_TRACES_HEADERS": "authorization=Bearer%20abc, x-key=k",
         }
     )
 
-    assert sorted(secrets) == ["aws", "hf", "kafka"]
+    assert sorted(secrets) == ["Bearer abc", "Bearer%20abc", "abc", "aws", "hf", "k", "kafka"]
+
+
+def test_learned_secrets_are_the_last_ones() -> None:
+    learned = LearnedSecrets(most=2)
+    redact = Redactor(learned=learned)
+    learned.learn(["one!", "two!"])
+    learned.learn(["one!", "no"])
+    learned.learn(["three!"])
+
+    assert redact("one! two! three! no") == f"{ASTERISKS} two! {ASTERISKS} no"
 
 
 @given(st.text(max_size=300))

@@ -110,10 +110,11 @@ async def test_work_that_raises_ends_the_server_and_all_its_calls(error: Excepti
 
 async def test_the_line_of_a_dead_server_quotes_no_record(caplog: pytest.LogCaptureFixture) -> None:
     server = Server(host())
+    task = asyncio.create_task(collect(server.infer(chunk(1)), []))
+    await settle()
+    server.run(ValueError("cannot parse 'a text of a user'"))
     with pytest.raises(ReplicaLostError):
-        async with asyncio.timeout(20):
-            async for _ in server.infer(chunk(1)):
-                server.run(ValueError("cannot parse 'a text of a user'"))
+        await task
 
     [line] = [each for each in caplog.records if getattr(each, "event", "") == "replica_lost"]
     assert line.getMessage() == "the replica cannot go on: ValueError"
