@@ -15,7 +15,8 @@ SETTINGS_DIGEST = "headrace.io/settings-sha256"
 """Annotation: of which settings file the resource, and the pods and arguments in it, are."""
 EXTERNAL_KAFKA_SECRET = "headrace-kafka"  # noqa: S105 - a name, no secret
 """For a Kafka that is not Strimzi's. Keys: password, or client-secret (OAUTHBEARER); ca.crt; and of
-other files that the settings name tls.crt, tls.key, key-password and oauth-ca.crt."""
+other files that the settings name tls.crt, tls.key, key-password (a variable too) and
+oauth-ca.crt."""
 RESULTS_KAFKA_SECRET = "headrace-results-kafka"  # noqa: S105 - a name, no secret
 """The same for results_kafka."""
 CONSOLE_SECRET = "headrace-console"  # noqa: S105 - a name, no secret

@@ -7,8 +7,8 @@ from numbers import Integral, Real
 from typing import Any
 
 from headrace_client.logs.learned import learn_secrets
-from schemas.settings.kafka import REFERENCE
 from schemas.settings.models import CustomModelSettings
+from schemas.settings.option_secrets import REFERENCE
 from serve_models.chunks.chunk_server import ChunkServer, Host
 from serve_models.custom.batched_model import BatchedModel
 from serve_models.custom.batches import serve_batches

@@ -17,7 +17,13 @@ from schemas.settings.file import KafkaSettings, Settings
 from schemas.settings.secrets import KAFKA, clusters_of, own_secrets, variable_of
 
 CA, PASSWORD, CLIENT_SECRET = "ca.crt", "password", "client-secret"
-_KEYS = {("sasl", "password"): PASSWORD, ("sasl", "oauth", "client_secret"): CLIENT_SECRET}
+KEY_PASSWORD = "key-password"  # noqa: S105 - a name, no secret
+_KEY_PASSWORD = ("tls", "key_password")
+_KEYS = {
+    ("sasl", "password"): PASSWORD,
+    ("sasl", "oauth", "client_secret"): CLIENT_SECRET,
+    _KEY_PASSWORD: KEY_PASSWORD,
+}
 
 
 class _File(NamedTuple):
@@ -29,17 +35,32 @@ class _File(NamedTuple):
 def environment(settings: Settings, cluster: StrimziCluster | None) -> list[dict[str, Any]]:
     """Return the variables of the secrets that the settings neither have nor take from a file."""
     own = own_secrets(settings)
-    return [
-        {
-            "name": variable_of(section, path),
-            "valueFrom": {
-                "secretKeyRef": {"name": _secret_of(section, kafka, key, cluster), "key": key}
-            },
-        }
-        for section, kafka in clusters_of(settings).items()
-        for path, key in _KEYS.items()
-        if variable_of(section, path) in own
-    ]
+    found = []
+    for section, kafka in clusters_of(settings).items():
+        for path, key in _KEYS.items():
+            variable = variable_of(section, path)
+            is_optional = path == _KEY_PASSWORD and _may_have_key_password(kafka)
+            if variable not in own and not is_optional:
+                continue
+            reference: dict[str, Any] = {
+                "name": _secret_of(section, kafka, key, cluster),
+                "key": key,
+            }
+            if is_optional:
+                # Most keys have no password, and the settings do not tell.
+                reference["optional"] = True
+            found.append({"name": variable, "valueFrom": {"secretKeyRef": reference}})
+    return found
+
+
+def _may_have_key_password(kafka: KafkaSettings) -> bool:
+    tls = kafka.tls
+    return (
+        tls is not None
+        and tls.key_file is not None
+        and tls.key_password is None
+        and tls.key_password_file is None
+    )
 
 
 def mounts(settings: Settings, cluster: StrimziCluster | None) -> list[dict[str, Any]]:
@@ -89,7 +110,7 @@ def _files_of(kafka: KafkaSettings) -> Iterator[tuple[Path, str]]:
             (tls.ca_file, CA),
             (tls.cert_file, "tls.crt"),
             (tls.key_file, "tls.key"),
-            (tls.key_password_file, "key-password"),
+            (tls.key_password_file, KEY_PASSWORD),
         ]
     if sasl is not None:
         named.append((sasl.password_file, PASSWORD))
