@@ -23,6 +23,8 @@ CONSOLE_SECRET = "headrace-console"  # noqa: S105 - a name, no secret
 """With keys read-token and act-token; where the settings name such tokens."""
 CONSOLE_TLS_SECRET = "headrace-console-tls"  # noqa: S105 - a name, no secret
 """Of the type kubernetes.io/tls; where the settings have console.tls."""
+TRACING_SECRET = "headrace-tracing"  # noqa: S105 - a name, no secret
+"""With key headers; where the settings have tracing.headers_file; optional."""
 HUB_SECRET = "headrace-hub"  # noqa: S105 - a name, no secret
 """With key token, for gated models; optional."""
 
