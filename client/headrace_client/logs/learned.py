@@ -35,6 +35,9 @@ class LearnedSecrets:
         found = {spelling for each in known for spelling in spellings_of(each)}
         self.spellings = tuple(sorted(found, key=lambda each: (-len(each), each)))
 
+    def clear(self) -> None:
+        self._secrets, self.spellings = {}, ()
+
 
 LEARNED = LearnedSecrets()
 """Those of this process."""

@@ -12,7 +12,7 @@ import pytest
 import handoff.logs as serve_logs
 from handoff.chunk import Chunk, Outcomes
 from handoff.logs import log_change, log_through_serve, look_after_logs
-from handoff.tracing.exporting import read_headers
+from handoff.tracing.headers import read_headers
 from headrace_client.kafka.security.token_endpoint import check_token
 from headrace_client.logs.forms import OWN_LOGGERS
 from headrace_client.security import Sasl

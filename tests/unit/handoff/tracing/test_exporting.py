@@ -15,7 +15,8 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from handoff.tracing.exporting import SpanExport, make_exporter, make_resource, read_headers
+from handoff.tracing.exporting import SpanExport, make_exporter, make_resource
+from handoff.tracing.headers import read_headers
 from handoff.tracing.opening import ReplicaTracing, TracingError, open_sink, open_sink_or_say
 from handoff.tracing.spans import Span, SpanContext
 from schemas.settings.tracing import TracingSettings
