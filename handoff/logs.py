@@ -10,10 +10,12 @@ import logging.handlers
 import os
 from collections.abc import Iterable, Mapping
 from typing import Any
+from weakref import WeakSet
 
 from handoff.clock import SystemClock
 from headrace_client.logs.forms import set_own_level
-from headrace_client.logs.handler import EventHandler
+from headrace_client.logs.handler import EventHandler, clean_in_place
+from headrace_client.logs.learned import LEARNED
 from headrace_client.logs.redacting import Redactor, secrets_of_environment
 from schemas.settings.live import changed_keys
 
@@ -54,10 +56,13 @@ class _Redacting(logging.Filter):
     def __init__(self, redact: Redactor) -> None:
         super().__init__()
         self._redact = redact
+        # Serve's handlers get the same record, one after the other.
+        self._clean: WeakSet[logging.LogRecord] = WeakSet()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if not hasattr(record, "logger"):  # ours are clean
-            record.msg, record.args = self._redact(record.getMessage()), None
+        if not hasattr(record, "logger") and record not in self._clean:  # ours are clean
+            clean_in_place(record, self._redact)
+            self._clean.add(record)
         return True
 
 
@@ -87,7 +92,8 @@ def log_through_serve(secrets: Iterable[str] = ()) -> None:
     root = logging.getLogger()
     if _handler is not None:
         root.removeHandler(_handler)
-    _handler = ServeHandler(Redactor((*secrets, *secrets_of_environment(os.environ))))
+    known = (*secrets, *secrets_of_environment(os.environ))
+    _handler = ServeHandler(Redactor(known, LEARNED))
     root.addHandler(_handler)
     _handler.follow_serve()
 

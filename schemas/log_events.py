@@ -23,6 +23,7 @@ SERVICE: Mapping[str, str] = {
     "console_acts": "somebody replays dead letters or commands a job, in the console",
     "console_acted": "what came of it",
     "sampler_unknown": "OTEL_TRACES_SAMPLER or its argument cannot be used; a default is taken",
+    "traces_not_sent": "a replica runs without traces; the text says what is wrong",
     "spans_dropped": "the collector takes fewer spans than there are",
     "metrics_not_exported": "a replica runs without its metrics",
 }

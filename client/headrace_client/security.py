@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 from headrace_client.errors import SettingsError
+from headrace_client.logs.learned import learn_secrets
 from headrace_client.sections import SectionReader
 
 MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER")
@@ -43,7 +45,7 @@ OAUTH_KEYS = (
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _EXTENSION = re.compile(r"[A-Za-z]+")
 _PROVIDER = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
-_LOOPBACK = re.compile(r"http://(127\.0\.0\.1|localhost|\[::1\])[:/]")
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 def from_environment(text: str, setting: str) -> str:
@@ -69,7 +71,9 @@ def read_secret(text: str | None, file: str | None, setting: str) -> str | None:
     Of a file the line end is left out. ``SettingsError`` names ``setting``, never the secret.
     """
     if file is None:
-        return None if text is None else from_environment(text, setting)
+        found = None if text is None else from_environment(text, setting)
+        learn_secrets(found or "")
+        return found
     try:
         with Path(file).open("rb") as opened:
             content = opened.read(MAX_SECRET_BYTES + 1)
@@ -82,6 +86,7 @@ def read_secret(text: str | None, file: str | None, setting: str) -> str | None:
         raise SettingsError(f"{setting}_file: {file} is not UTF-8 text") from None
     if not secret:
         raise SettingsError(f"{setting}_file: {file} is empty")
+    learn_secrets(secret)
     return secret
 
 
@@ -162,11 +167,7 @@ class OAuth:
             )
         _check_one(where, "client_secret", self.client_secret, self.client_secret_file)
         if self.token_url is not None:
-            if not self.token_url.startswith("https://") and not _LOOPBACK.match(self.token_url):
-                raise SettingsError(
-                    f"{where}.token_url: must begin with https://, as the client's secret goes "
-                    "there; http:// is taken on this machine only"
-                )
+            _check_token_url(f"{where}.token_url", self.token_url)
             if self.client_id is None or not (self.client_secret or self.client_secret_file):
                 raise SettingsError(
                     f"{where}: a token_url needs client_id, and client_secret or client_secret_file"
@@ -205,6 +206,26 @@ class OAuth:
             extensions=section.texts_by_name("extensions"),
             token_provider=section.optional_text("token_provider"),
             options=section.mapping("options"),
+        )
+
+
+def _check_token_url(setting: str, url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        is_place = parts.hostname is not None and (parts.port is None or parts.port > 0)
+    except ValueError:
+        is_place = False
+    if not is_place or not url.isprintable() or " " in url:
+        raise SettingsError(f"{setting}: is no URL of a host, https://HOST/PATH")
+    if "@" in parts.netloc:
+        raise SettingsError(
+            f"{setting}: has a user or a password; take it out, and set client_id and "
+            "client_secret_file"
+        )
+    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
+        raise SettingsError(
+            f"{setting}: must begin with https://, as the client's secret goes there; http:// is "
+            "taken on this machine only"
         )
 
 

@@ -8,7 +8,7 @@ from ray.util.metrics import Counter
 
 from consumer.engine.tracing.traces import Traces
 from handoff.clock import Clock
-from handoff.tracing.opening import OpenSink, find_tracing, open_sink
+from handoff.tracing.opening import OpenSink, find_tracing, open_sink_or_say
 from handoff.tracing.sampling import Sampler, Sampling
 from handoff.tracing.spans import Ids
 from schemas.metrics import TRACE_SPANS
@@ -25,7 +25,7 @@ class OpenTraces:
 
 
 def open_traces(route: RouteSettings, *, replica: str, clock: Clock) -> OpenTraces | None:
-    """Return the traces of this replica; ``None`` if it has none. Raises ``TracingError``."""
+    """Return the traces of this replica; ``None`` if it has none, or cannot send them."""
     tracing = find_tracing()
     if tracing is None:
         return None
@@ -37,7 +37,9 @@ def open_traces(route: RouteSettings, *, replica: str, clock: Clock) -> OpenTrac
     def count(outcome: str, spans: int) -> None:
         counter.inc(spans, {"outcome": outcome})
 
-    sink = open_sink(tracing, instance=replica, clock=clock, count=count)
+    sink = open_sink_or_say(tracing, instance=replica, clock=clock, count=count)
+    if sink is None:
+        return None
     traces = Traces(
         model=route.model,
         group=route.group,

@@ -20,6 +20,7 @@ from opentelemetry.trace.status import Status, StatusCode
 
 from handoff.clock import Clock
 from handoff.tracing import names, spans
+from handoff.tracing.headers import read_headers
 from handoff.tracing.opening import CLOSES_WITHIN_S, CountSpans, ReplicaTracing, TracingError
 from schemas.settings.tracing import TracingSettings
 
@@ -121,30 +122,6 @@ def make_exporter(settings: TracingSettings, environment: Mapping[str, str]) -> 
     if endpoint is not None and not endpoint.endswith(_TRACES_PATH):
         endpoint = endpoint.rstrip("/") + _TRACES_PATH
     return HttpExporter(endpoint=endpoint, headers=headers)
-
-
-def read_headers(settings: TracingSettings) -> dict[str, str]:
-    """Read the collector's headers; ``TracingError`` quotes nothing of the file."""
-    path = settings.headers_file
-    if path is None:
-        return {}
-    try:
-        lines = path.read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not text"
-        raise TracingError(f"tracing.headers_file: {path} cannot be read: {reason}") from None
-    found = {}
-    for number, line in enumerate(lines, 1):
-        name, equals, value = line.partition("=")
-        if not line.strip():
-            continue
-        if not equals or not name.strip():
-            raise TracingError(
-                f"tracing.headers_file: line {number} of {path} is not NAME=VALUE, e.g. "
-                "authorization=Bearer TOKEN"
-            )
-        found[name.strip().lower()] = value.strip()
-    return found
 
 
 def _number(environment: Mapping[str, str], name: str, default: int) -> int:

@@ -4,6 +4,7 @@ The environment, because what else OpenTelemetry needs stands there too, and bec
 without tracing then differs in nothing.
 """
 
+import logging
 import os
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -14,6 +15,8 @@ from pydantic import BaseModel, ConfigDict
 from handoff.clock import Clock
 from handoff.tracing.spans import SpanSink
 from schemas.settings.tracing import TracingSettings
+
+log = logging.getLogger(__name__)
 
 VARIABLE = "HEADRACE_REPLICA_TRACING"
 CLOSES_WITHIN_S = 5.0
@@ -88,6 +91,24 @@ def open_sink(
     from handoff.tracing.exporting import open_export  # noqa: PLC0415 - see above
 
     return open_export(tracing, instance=instance, clock=clock, count=count)
+
+
+def open_sink_or_say(
+    tracing: ReplicaTracing, *, instance: str, clock: Clock, count: CountSpans | None = None
+) -> OpenSink | None:
+    """As ``open_sink``, but log what cannot be used and return ``None``.
+
+    Records matter more than their traces: a replica runs without them.
+    """
+    try:
+        return open_sink(tracing, instance=instance, clock=clock, count=count)
+    except Exception as error:  # noqa: BLE001 - OpenTelemetry reads variables that anybody may set
+        log.warning(
+            "runs without traces: %s",
+            error,
+            extra={"event": "traces_not_sent", "error_class": type(error).__name__},
+        )
+        return None
 
 
 class TracingError(ValueError):

@@ -9,28 +9,55 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from schemas.settings.secret_names import arguments_with_names, is_secret_name, names_no_secret
+
 MASK = "••••••"
-_SECRET_KEY = re.compile(
-    r"(^|[_-])(password|passwd|passphrase|secret|token|credentials?|auth|authorization|cookie|dsn)$"
-    r"|(api|access|account|private|secret|signing|sas)[_-]?(key|token)(_id)?$"
-    r"|connection[_-]?string$",
+_SHOWN_NOWHERE = re.compile(
+    r"(^|[_-])(credentials?|auth|authorization|cookie|dsn|pass)$|connection[_-]?string$|key_id$",
     re.IGNORECASE,
 )
+"""Names that may be a secret's. Settings with them are legal, but nobody has to see them."""
 _URL = re.compile(r"^[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+_USER_IN_URL = re.compile(r"(?<=://)[^/\s'\"]*@")
 _SECRET_VALUE = re.compile(r"\b(hf_|sk-|ghp_|github_pat_|glpat-|xox[bap]-|AKIA)[A-Za-z0-9_-]{12,}")
 
 
 def masked(value: Any, key: str = "") -> Any:
-    """Return a JSON value with ``MASK`` in place of each secret."""
+    """Return a JSON value with ``MASK`` in place of each secret, and of all below its name."""
+    return _masked(value, is_secret=_is_secret(key))
+
+
+def _masked(value: Any, *, is_secret: bool) -> Any:
     if isinstance(value, Mapping):
-        return {name: masked(each, str(name)) for name, each in value.items()}
+        return {
+            name: _masked(
+                each,
+                is_secret=_is_secret(str(name)) or (is_secret and not names_no_secret(str(name))),
+            )
+            for name, each in value.items()
+        }
     if isinstance(value, list | tuple):
-        return [masked(each, key) for each in value]
+        return [
+            _masked_argument(name, each)
+            if _is_secret(name) and not is_secret
+            else _masked(each, is_secret=is_secret)
+            for name, each in arguments_with_names(value)
+        ]
     if value is None or isinstance(value, bool):
         return value
-    if _SECRET_KEY.search(key) and value != "":
+    if is_secret and value != "":
         return MASK
     return _masked_text(value) if isinstance(value, str) else value
+
+
+def _masked_argument(flag: str, value: Any) -> Any:
+    if isinstance(value, str) and value.startswith(f"{flag}="):
+        return f"{flag}={MASK}"
+    return _masked(value, is_secret=True)
+
+
+def _is_secret(name: str) -> bool:
+    return is_secret_name(name) or _SHOWN_NOWHERE.search(name) is not None
 
 
 def _masked_text(text: str) -> str:
@@ -38,6 +65,7 @@ def _masked_text(text: str) -> str:
         return MASK
     if _URL.match(text):
         text = _masked_url(text)
+    text = _USER_IN_URL.sub(f"{MASK}@", text)
     return _SECRET_VALUE.sub(MASK, text)
 
 

@@ -17,6 +17,7 @@ from headrace.doctor.ray_probe import probe_ray, service_of
 from headrace.doctor.service import ray_findings, service_findings
 from headrace.doctor.this_machine import read_clock, read_machine
 from headrace.doctor.topics import topic_findings, unread_findings
+from headrace.doctor.tracing import tracing_findings
 from headrace.doctor.versions import installed_facts, version_findings
 from headrace.preflight.findings import Finding, errors_of, merged
 from headrace.preflight.looking import look
@@ -47,6 +48,7 @@ def look_around(settings: Settings, clock: Clock | None = None) -> list[Finding]
         *(asyncio.run(look_at_clusters(settings, clock)) if is_there else ()),
         *version_findings(installed_facts(has_fast_records=has_c_extensions())),
         *machine_findings(read_machine(settings)),
+        *tracing_findings(settings.tracing),
         # The look at what a start needs says it too.
         *(() if errors_of(each for each in needs if each.about == "Ray") else ray_findings(ray)),
         *service_findings(service_of(ray), ray.no_service),

@@ -4,10 +4,10 @@ On this machine's own address, its default, a pod shows it to `kubectl port-forw
 is bound to others, a Service is rendered, and pods that have the label ``CLIENT_LABEL`` reach it.
 """
 
-from pathlib import Path
 from typing import Any
 
 from headrace.kubernetes.names import CONSOLE_SECRET, CONSOLE_TLS_SECRET, PART_OF
+from headrace.kubernetes.pods.secret_files import SecretFile
 from headrace.kubernetes.policies.selectors import HEAD_POD
 from schemas.settings.console import ConsoleSettings
 
@@ -35,17 +35,21 @@ def console_environment(console: ConsoleSettings) -> list[dict[str, Any]]:
     ]
 
 
-def console_mounts(console: ConsoleSettings) -> list[dict[str, Any]]:
-    return [
-        {"name": name, "mountPath": str(folder), "readOnly": True}
-        for name, folder, _secret, _items in _mounted(console)
+def console_files(console: ConsoleSettings) -> list[SecretFile]:
+    """Return the files of tokens and TLS that the settings name."""
+    if not console.enabled:
+        return []
+    tls = console.tls
+    named = [
+        ("read_token_file", console.read_token_file, CONSOLE_SECRET, "read-token"),
+        ("act_token_file", console.act_token_file, CONSOLE_SECRET, "act-token"),
+        ("tls.cert_file", None if tls is None else tls.cert_file, CONSOLE_TLS_SECRET, "tls.crt"),
+        ("tls.key_file", None if tls is None else tls.key_file, CONSOLE_TLS_SECRET, "tls.key"),
     ]
-
-
-def console_volumes(console: ConsoleSettings) -> list[dict[str, Any]]:
     return [
-        {"name": name, "secret": {"secretName": secret, "items": items}}
-        for name, _folder, secret, items in _mounted(console)
+        SecretFile(f"console.{setting}", path, secret, key)
+        for setting, path, secret, key in named
+        if path is not None
     ]
 
 
@@ -79,27 +83,3 @@ def console_policy(console: ConsoleSettings) -> list[dict[str, Any]]:
 
 def is_reachable(console: ConsoleSettings) -> bool:
     return console.enabled and bool(console.port) and not console.is_loopback
-
-
-def _mounted(console: ConsoleSettings) -> list[tuple[str, Path, str, list[dict[str, str]]]]:
-    """Return volumes: name, folder, Secret, and which key of it is which file there."""
-    if not console.enabled:
-        return []
-    files = [
-        (CONSOLE_SECRET, "read-token", console.read_token_file),
-        (CONSOLE_SECRET, "act-token", console.act_token_file),
-    ]
-    if console.tls is not None:
-        files += [
-            (CONSOLE_TLS_SECRET, "tls.crt", console.tls.cert_file),
-            (CONSOLE_TLS_SECRET, "tls.key", console.tls.key_file),
-        ]
-    found: dict[tuple[str, Path], list[dict[str, str]]] = {}
-    for secret, key, path in files:
-        if path is not None:
-            items = found.setdefault((secret, path.parent), [])
-            items.append({"key": key, "path": path.name})
-    return [
-        (f"console-{number}", folder, secret, items)
-        for number, ((secret, folder), items) in enumerate(found.items())
-    ]

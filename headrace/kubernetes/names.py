@@ -15,13 +15,16 @@ SETTINGS_DIGEST = "headrace.io/settings-sha256"
 """Annotation: of which settings file the resource, and the pods and arguments in it, are."""
 EXTERNAL_KAFKA_SECRET = "headrace-kafka"  # noqa: S105 - a name, no secret
 """For a Kafka that is not Strimzi's. Keys: password, or client-secret (OAUTHBEARER); ca.crt; and of
-other files that the settings name tls.crt, tls.key, key-password and oauth-ca.crt."""
+other files that the settings name tls.crt, tls.key, key-password (a variable too) and
+oauth-ca.crt."""
 RESULTS_KAFKA_SECRET = "headrace-results-kafka"  # noqa: S105 - a name, no secret
 """The same for results_kafka."""
 CONSOLE_SECRET = "headrace-console"  # noqa: S105 - a name, no secret
 """With keys read-token and act-token; where the settings name such tokens."""
 CONSOLE_TLS_SECRET = "headrace-console-tls"  # noqa: S105 - a name, no secret
 """Of the type kubernetes.io/tls; where the settings have console.tls."""
+TRACING_SECRET = "headrace-tracing"  # noqa: S105 - a name, no secret
+"""With key headers; where the settings have tracing.headers_file; optional."""
 HUB_SECRET = "headrace-hub"  # noqa: S105 - a name, no secret
 """With key token, for gated models; optional."""
 

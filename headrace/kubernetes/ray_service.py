@@ -4,25 +4,32 @@ Its pods run without root, with a file system that is read-only except for the p
 and drain before they end.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from headrace.kubernetes.console import (
     console_environment,
-    console_mounts,
+    console_files,
     console_port,
-    console_volumes,
 )
 from headrace.kubernetes.kafka import CLIENT_LABEL
 from headrace.kubernetes.names import (
     PART_OF,
     RAY_SERVICE,
     SETTINGS_DIGEST,
+    TRACING_SECRET,
     StrimziCluster,
     settings_map_name,
 )
 from headrace.kubernetes.pods import kafka_secrets
 from headrace.kubernetes.pods.placement import placed, ray_start_params
 from headrace.kubernetes.pods.quantities import resources
+from headrace.kubernetes.pods.secret_files import (
+    SecretFile,
+    check_places,
+    mounts,
+    volumes,
+)
 from headrace.kubernetes.pods.upgrades import gcs_fault_tolerance, upgrade_strategy
 from headrace.kubernetes.weights import with_weights
 from headrace.kubernetes.worker_groups import WorkerGroup
@@ -142,6 +149,9 @@ class _Pods:
         self._stop_timeout_s = stop_timeout_s
         self._settings_map = settings_map_name(settings.kubernetes.upgrade, settings_digest)
         self._version = version
+        self._files = [*kafka_secrets.files(settings, cluster), *_tracing_files(settings)]
+        self._head_files = [*self._files, *console_files(settings.console)]
+        check_places(self._head_files, (SETTINGS_DIR, "/tmp", HOME))  # noqa: S108 - a volume
 
     def head(self) -> dict[str, Any]:
         size = self._settings.kubernetes.head
@@ -151,7 +161,7 @@ class _Pods:
         container = {
             **base,
             "env": [*base["env"], *console_environment(console)],
-            "volumeMounts": [*base["volumeMounts"], *console_mounts(console)],
+            "volumeMounts": self._mounts(self._head_files),
             "ports": [
                 {"name": "gcs", "containerPort": 6379},
                 {"name": "dashboard", "containerPort": _DASHBOARD_PORT},
@@ -165,7 +175,7 @@ class _Pods:
             "resources": resources(size.cpus, size.memory_gib),
         }
         template = self._template("head", container, {})
-        template["spec"]["volumes"] += console_volumes(console)
+        template["spec"]["volumes"] = self._volumes(self._head_files)
         return placed(template, size, has_gpus=False)
 
     def worker(self, group: WorkerGroup) -> dict[str, Any]:
@@ -202,7 +212,7 @@ class _Pods:
             "name": name,
             "image": f"{image}:{self._version}",
             "env": self._environment(),
-            "volumeMounts": self._mounts(),
+            "volumeMounts": self._mounts(self._files),
             "securityContext": _container_security(),
             "lifecycle": {"preStop": {"exec": {"command": drain}}},
         }
@@ -232,7 +242,7 @@ class _Pods:
                 },
                 **extra,
                 "containers": [container],
-                "volumes": self._volumes(),
+                "volumes": self._volumes(self._files),
             },
         }
 
@@ -257,23 +267,31 @@ class _Pods:
             )
         return environment
 
-    def _mounts(self) -> list[dict[str, Any]]:
+    def _mounts(self, files: Sequence[SecretFile]) -> list[dict[str, Any]]:
         return [
             {"name": "settings", "mountPath": SETTINGS_DIR, "readOnly": True},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a volume of the pod's own
             {"name": "home", "mountPath": HOME},
-            *kafka_secrets.mounts(self._settings, self._cluster),
+            *mounts(files),
         ]
 
-    def _volumes(self) -> list[dict[str, Any]]:
+    def _volumes(self, files: Sequence[SecretFile]) -> list[dict[str, Any]]:
         return [
             {"name": "settings", "configMap": {"name": self._settings_map}},
             # Ray's sockets, logs and spilled objects.
             {"name": "tmp", "emptyDir": {"sizeLimit": "20Gi"}},
             # Kernels that vLLM compiles, and a checkpoint's code that the settings trust.
             {"name": "home", "emptyDir": {"sizeLimit": "20Gi"}},
-            *kafka_secrets.volumes(self._settings, self._cluster),
+            *volumes(files),
         ]
+
+
+def _tracing_files(settings: Settings) -> list[SecretFile]:
+    path = settings.tracing.headers_file
+    if not settings.tracing.enabled or path is None:
+        return []
+    # Without the Secret pods run without traces, and say so.
+    return [SecretFile("tracing.headers_file", path, TRACING_SECRET, "headers", is_optional=True)]
 
 
 def _container_security() -> dict[str, Any]:

@@ -15,7 +15,7 @@ from headrace.settings.file import check_settings, read_file
 from headrace.settings.problems import Problem, SettingsError
 from headrace.settings.yaml_lines import read_document
 from schemas.settings.file import Settings
-from schemas.settings.kafka import REFERENCE
+from schemas.settings.option_secrets import REFERENCE
 from schemas.settings.secrets import KAFKA, RESULTS_KAFKA, SECRET_PATHS, variable_of
 
 SECRETS = {

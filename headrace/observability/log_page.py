@@ -49,8 +49,10 @@ these replicas are too; `message` is the text of the plain line. Ray adds `deplo
   offset). Of an exception in a model there are class and places, not the message, which may quote a
   text: the result or [dead letter](dead-letters.md) has it.
 - **No secrets.** Passwords of the settings, environment variables whose names say that they are
-  secret, credentials in URLs and signatures become asterisks, in Serve's lines too. A secret of
-  fewer than four characters is not recognised.
+  secret, what a process reads later (files of secrets, tokens of providers), credentials in URLs
+  and signatures become asterisks. A secret of fewer than four characters is not recognised.
+- **Serve's own lines** of these processes are cleaned in the same way: of the exceptions in them,
+  too, there are classes and places.
 - **No floods.** Of each kind of event (by topic, partition, code, error class and client) a process
   writes at most ten lines in a row and ten a minute. Then a line ends in `(and 5,120 more like it
   in the last 60 s)`, with the number in `more`. Kinds beyond 256 share one limit. What somebody

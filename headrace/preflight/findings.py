@@ -19,6 +19,7 @@ About = Literal[
     "disk",
     "ports",
     "service",
+    "traces",
 ]
 
 

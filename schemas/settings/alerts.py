@@ -4,6 +4,9 @@ from pydantic import Field
 
 from schemas.settings.section import Section
 
+_LAST_BOUND_S = 14_400
+"""Of the histograms: they tell of no time beyond it, so an alert on more would never fire."""
+
 
 class AlertSettings(Section):
     """Limits of a route's alerts, in seconds; ``null`` turns an alert off."""
@@ -27,17 +30,20 @@ class AlertSettings(Section):
     end_to_end_p99_s: float | None = Field(
         default=None,
         gt=0,
+        lt=_LAST_BOUND_S,
         description="HeadraceSlow: one record in a hundred takes longer, from its timestamp to its "
         "outcome. Unset: a topic that is filled all at once has no such limit.",
     )
     commit_p99_s: float | None = Field(
         default=5.0,
         gt=0,
+        lt=_LAST_BOUND_S,
         description="HeadraceCommitsSlow: one commit in a hundred takes longer.",
     )
     publish_p95_s: float | None = Field(
         default=5.0,
         gt=0,
+        lt=_LAST_BOUND_S,
         description="HeadracePublishingSlow: one outcome in twenty waits longer for the brokers' "
         "acknowledgement.",
     )

@@ -3,15 +3,16 @@
 import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, JsonValue, PlainSerializer, SecretStr, model_validator
 
+from schemas.settings.option_secrets import REFERENCE, check_no_secrets
 from schemas.settings.section import Section
 
-REFERENCE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}")
 _BROKER = r"(\[[0-9A-Fa-f:.]+(%[^\s,:\]]+)?\]|[^\s,:\[\]]+):\d+"
 _MASK = "**********"
-_LOOPBACK = re.compile(r"http://(127\.0\.0\.1|localhost|\[::1\])[:/]")
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 def is_reference(secret: SecretStr) -> bool:
@@ -109,16 +110,13 @@ class OAuthSettings(Section):
             )
         _one_of("client_secret", self.client_secret, self.client_secret_file)
         if self.token_url is not None:
-            if not self.token_url.startswith("https://") and not _LOOPBACK.match(self.token_url):
-                raise ValueError(
-                    "token_url: must begin with https://, as the client's secret goes there; "
-                    "http:// is taken on this machine only"
-                )
+            _check_token_url(self.token_url)
             has_secret = self.client_secret is not None or self.client_secret_file is not None
             if self.client_id is None or not has_secret:
                 raise ValueError(
                     "a token_url needs client_id, and client_secret or client_secret_file"
                 )
+        check_no_secrets(self.options, fix="let the provider take it from a file or a variable")
         for name, value in self.extensions.items():
             if not re.fullmatch("[A-Za-z]+", name) or name == "auth" or not value.isprintable():
                 raise ValueError(
@@ -126,6 +124,26 @@ class OAuthSettings(Section):
                     "control characters"
                 )
         return self
+
+
+def _check_token_url(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        is_place = parts.hostname is not None and (parts.port is None or parts.port > 0)
+    except ValueError:
+        is_place = False
+    if not is_place or not url.isprintable() or " " in url:
+        raise ValueError("token_url: is no URL of a host, https://HOST/PATH")
+    if "@" in parts.netloc:
+        raise ValueError(
+            "token_url: has a user or a password; take it out, and set client_id and "
+            "client_secret_file"
+        )
+    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
+        raise ValueError(
+            "token_url: must begin with https://, as the client's secret goes there; "
+            "http:// is taken on this machine only"
+        )
 
 
 class SaslSettings(Section):

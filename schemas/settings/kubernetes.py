@@ -4,6 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
+from schemas.settings.option_secrets import check_no_secrets
 from schemas.settings.section import Section
 
 KubernetesName = Annotated[
@@ -267,4 +268,11 @@ class KubernetesSettings(Section):
                 raise ValueError(
                     f"environment.{name}: `headrace render` sets it; patch it in an overlay"
                 )
+        plain = {name: each for name, each in self.environment.items() if isinstance(each, str)}
+        check_no_secrets(
+            plain,
+            "environment",
+            whose="the manifests",
+            fix="name the key of a Secret that has it, {secret: NAME, key: KEY}",
+        )
         return self

@@ -209,9 +209,10 @@ class ChunkServer:
         if self._lost is None:
             is_loss = isinstance(error, ReplicaLostError)
             self._lost = ReplicaLostError(str(error) if is_loss else describe(error))
+            # Not another error's text, which may quote a record; its task's line has the places.
             logger.error(
                 "the replica cannot go on: %s",
-                self._lost,
+                self._lost if is_loss else type(error).__name__,
                 extra={"event": "replica_lost", "error_class": type(error).__name__},
             )
             if self._host.on_death is None:

@@ -6,8 +6,9 @@ from importlib import import_module
 from numbers import Integral, Real
 from typing import Any
 
-from schemas.settings.kafka import REFERENCE
+from headrace_client.logs.learned import learn_secrets
 from schemas.settings.models import CustomModelSettings
+from schemas.settings.option_secrets import REFERENCE
 from serve_models.chunks.chunk_server import ChunkServer, Host
 from serve_models.custom.batched_model import BatchedModel
 from serve_models.custom.batches import serve_batches
@@ -62,6 +63,7 @@ def _from_environment(value: Any) -> Any:
             f"options: {value} is not set in the environment of the replica; set {name} in that in "
             "which Ray starts"
         )
+    learn_secrets(os.environ[name])
     return os.environ[name]
 
 

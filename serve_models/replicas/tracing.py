@@ -6,7 +6,7 @@ from functools import cache
 from ray.util.metrics import Counter
 
 from handoff.clock import Clock
-from handoff.tracing.opening import OpenSink, find_tracing, open_sink
+from handoff.tracing.opening import OpenSink, find_tracing, open_sink_or_say
 from handoff.tracing.spans import Ids
 from schemas.metrics import TRACE_SPANS
 from serve_models.chunks.traces import ReplicaTraces
@@ -16,7 +16,7 @@ _open: list[OpenSink] = []
 
 @cache
 def replica_traces(replica: str, clock: Clock) -> ReplicaTraces | None:
-    """Return the traces of this process; ``None`` if it has none. Raises ``TracingError``."""
+    """Return the traces of this process; ``None`` if it has none, or cannot send them."""
     tracing = find_tracing()
     if tracing is None:
         return None
@@ -25,7 +25,9 @@ def replica_traces(replica: str, clock: Clock) -> ReplicaTraces | None:
     def count(outcome: str, spans: int) -> None:
         counter.inc(spans, {"outcome": outcome})
 
-    sink = open_sink(tracing, instance=replica, clock=clock, count=count)
+    sink = open_sink_or_say(tracing, instance=replica, clock=clock, count=count)
+    if sink is None:
+        return None
     _open.append(sink)
     # Guards nothing: ids must differ, and nobody has to guess them.
     ids = Ids(random.Random())  # noqa: S311 - see above

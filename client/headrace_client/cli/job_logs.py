@@ -33,8 +33,10 @@ def _settings(config: Path | None) -> ClientSettings:
 
 def _secrets(settings: ClientSettings) -> list[str]:
     connection = settings.connection
+    sasl = connection.sasl
     known = (
-        None if connection.sasl is None else connection.sasl.password,
+        None if sasl is None else sasl.password,
+        None if sasl is None or sasl.oauth is None else sasl.oauth.client_secret,
         None if connection.tls is None else connection.tls.key_password,
     )
     return [*filter(None, known), *secrets_of_environment(os.environ)]

@@ -8,6 +8,7 @@ from typing import Literal
 
 from headrace_client.clock import monotonic_s
 from headrace_client.logs.handler import EventHandler, fields_of
+from headrace_client.logs.learned import LEARNED
 from headrace_client.logs.redacting import Redactor
 
 Format = Literal["plain", "json"]
@@ -38,7 +39,7 @@ def log_to_stderr(form: Format, level: Level, secrets: Iterable[str] = ()) -> Ev
     """
     target = logging.StreamHandler(sys.stderr)
     target.setFormatter(JsonFormatter() if form == "json" else logging.Formatter("%(message)s"))
-    handler = EventHandler(target.emit, redact=Redactor(secrets), monotonic_s=monotonic_s)
+    handler = EventHandler(target.emit, redact=Redactor(secrets, LEARNED), monotonic_s=monotonic_s)
     root = logging.getLogger()
     for before in [each for each in root.handlers if isinstance(each, EventHandler)]:
         root.removeHandler(before)

@@ -3,11 +3,11 @@
 import copy
 import logging
 import traceback
-from collections.abc import Callable, Collection, Hashable
+from collections.abc import Callable, Collection, Hashable, Mapping
 from typing import Any
 
 from headrace_client.logs.limits import LineLimits
-from headrace_client.logs.redacting import MOST_MESSAGE_CHARACTERS, Redactor, one_line
+from headrace_client.logs.redacting import MOST_MESSAGE_CHARACTERS, Redactor, clean_line
 
 _MOST_FIELD_CHARACTERS = 500
 _MOST_VALUES = 20
@@ -119,29 +119,35 @@ class EventHandler(logging.Handler):
 
     def _cleaned(self, record: logging.LogRecord) -> logging.LogRecord:
         clean = copy.copy(record)
-        clean.msg = self._clean_text(_message_of(record), MOST_MESSAGE_CHARACTERS)
-        clean.args = None
-        clean.exc_info = clean.stack_info = clean.exc_text = None
-        for name, value in fields_of(record).items():
-            setattr(clean, name, self._clean_value(value))
+        clean_in_place(clean, self._redact)
         clean.logger = record.name
-        if record.exc_info and isinstance(error := record.exc_info[1], BaseException):
-            places = self._redact(places_of(error))
-            # One for plain lines, which the standard library puts below them, one for JSON.
-            clean.exc_text = clean.traceback = places
+        if clean.exc_text and record.exc_info and (error := record.exc_info[1]) is not None:
             clean.error_class = getattr(record, "error_class", type(error).__name__)
         return clean
 
-    def _clean_value(self, value: Any) -> Any:
-        if value is None or isinstance(value, bool | int | float):
-            return value
-        if isinstance(value, Collection) and not isinstance(value, str | bytes | dict):
-            return [self._clean_value(each) for each in list(value)[:_MOST_VALUES]]
-        return self._clean_text(str(value), _MOST_FIELD_CHARACTERS)
 
-    def _clean_text(self, text: str, most_characters: int) -> str:
-        # Searching takes time, and no secret that begins later is shown.
-        return one_line(self._redact(text[: 4 * most_characters]), most_characters)
+def clean_in_place(record: logging.LogRecord, redact: Callable[[str], str]) -> None:
+    """Take secrets, endless texts and the messages of exceptions out of a record."""
+    record.msg = clean_line(redact, _message_of(record), MOST_MESSAGE_CHARACTERS)
+    record.args = None
+    for name, value in fields_of(record).items():
+        setattr(record, name, _clean_value(redact, value))
+    error = record.exc_info[1] if record.exc_info else None
+    record.exc_info = record.stack_info = record.exc_text = None
+    if error is not None:
+        # One for plain lines, which the standard library puts below them, one for JSON.
+        record.exc_text = record.traceback = redact(places_of(error))
+
+
+def _clean_value(redact: Callable[[str], str], value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, Mapping):
+        items = list(value.items())[:_MOST_VALUES]
+        return {name: _clean_value(redact, each) for name, each in items}
+    if isinstance(value, Collection) and not isinstance(value, str | bytes):
+        return [_clean_value(redact, each) for each in list(value)[:_MOST_VALUES]]
+    return clean_line(redact, str(value), _MOST_FIELD_CHARACTERS)
 
 
 def _kind_of(record: logging.LogRecord) -> Hashable:
@@ -156,7 +162,7 @@ def _kind_of(record: logging.LogRecord) -> Hashable:
 def _message_of(record: logging.LogRecord) -> str:
     try:
         return record.getMessage()
-    except (TypeError, ValueError):
+    except Exception:  # noqa: BLE001 - whatever an argument's own text raises
         return f"{record.msg} (its arguments do not fit)"
 
 

@@ -11,6 +11,7 @@ from headrace.console.access.tokens import (
     Tokens,
     checked_token,
 )
+from headrace_client.logs.learned import learn_secrets
 from schemas.settings.console import ConsoleSettings
 
 _Stamp = tuple[int, int, int]
@@ -50,7 +51,9 @@ class TokenSource:
                 return self._of_file(path, f"console.{name}_file")
             if variable is not None:
                 where = f"console.{name}_env: {variable}"
-                return checked_token(self._environment.get(variable, ""), where)
+                text = self._environment.get(variable, "")
+                learn_secrets(text.strip())
+                return checked_token(text, where)
         except TokenError as error:
             problems.append(str(error))
             return _NOBODYS
@@ -65,7 +68,9 @@ class TokenSource:
                 return known[1]
             with path.open("rb") as file:
                 content = file.read(MOST_TOKEN_CHARACTERS + 64)
-            token = checked_token(content.decode(), f"{key}: {path}")
+            text = content.decode()
+            learn_secrets(text.strip())
+            token = checked_token(text, f"{key}: {path}")
         except OSError as error:
             raise TokenError(f"{key}: {path} cannot be read: {error.strerror}") from None
         except UnicodeDecodeError:

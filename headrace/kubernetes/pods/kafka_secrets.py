@@ -6,99 +6,85 @@ and connections follow. A variable keeps the value that it had when the pod star
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from headrace.kubernetes.names import (
     EXTERNAL_KAFKA_SECRET,
     RESULTS_KAFKA_SECRET,
     StrimziCluster,
 )
+from headrace.kubernetes.pods.secret_files import SecretFile
 from schemas.settings.file import KafkaSettings, Settings
 from schemas.settings.secrets import KAFKA, clusters_of, own_secrets, variable_of
 
 CA, PASSWORD, CLIENT_SECRET = "ca.crt", "password", "client-secret"
-_KEYS = {("sasl", "password"): PASSWORD, ("sasl", "oauth", "client_secret"): CLIENT_SECRET}
-
-
-class _File(NamedTuple):
-    path: Path
-    secret: str
-    key: str
+KEY_PASSWORD = "key-password"  # noqa: S105 - a name, no secret
+_KEY_PASSWORD = ("tls", "key_password")
+_KEYS = {
+    ("sasl", "password"): PASSWORD,
+    ("sasl", "oauth", "client_secret"): CLIENT_SECRET,
+    _KEY_PASSWORD: KEY_PASSWORD,
+}
 
 
 def environment(settings: Settings, cluster: StrimziCluster | None) -> list[dict[str, Any]]:
     """Return the variables of the secrets that the settings neither have nor take from a file."""
     own = own_secrets(settings)
-    return [
-        {
-            "name": variable_of(section, path),
-            "valueFrom": {
-                "secretKeyRef": {"name": _secret_of(section, kafka, key, cluster), "key": key}
-            },
-        }
-        for section, kafka in clusters_of(settings).items()
-        for path, key in _KEYS.items()
-        if variable_of(section, path) in own
-    ]
-
-
-def mounts(settings: Settings, cluster: StrimziCluster | None) -> list[dict[str, Any]]:
-    return [
-        {"name": name, "mountPath": str(folder), "readOnly": True}
-        for name, folder, _files in _volumes(settings, cluster)
-    ]
-
-
-def volumes(settings: Settings, cluster: StrimziCluster | None) -> list[dict[str, Any]]:
-    return [
-        {"name": name, **_source(files)} for name, _folder, files in _volumes(settings, cluster)
-    ]
-
-
-def _volumes(
-    settings: Settings, cluster: StrimziCluster | None
-) -> Iterator[tuple[str, Path, list[_File]]]:
-    by_folder: dict[Path, list[_File]] = {}
+    found = []
     for section, kafka in clusters_of(settings).items():
-        for path, key in _files_of(kafka):
-            file = _File(path, _secret_of(section, kafka, key, cluster), key)
-            of_folder = by_folder.setdefault(path.parent, [])
-            if file not in of_folder:
-                of_folder.append(file)
-    for number, (folder, files) in enumerate(by_folder.items()):
-        yield f"kafka-{number}" if number else "kafka-ca", folder, files
+        for path, key in _KEYS.items():
+            variable = variable_of(section, path)
+            is_optional = path == _KEY_PASSWORD and _may_have_key_password(kafka)
+            if variable not in own and not is_optional:
+                continue
+            reference: dict[str, Any] = {
+                "name": _secret_of(section, kafka, key, cluster),
+                "key": key,
+            }
+            if is_optional:
+                # Most keys have no password, and the settings do not tell.
+                reference["optional"] = True
+            found.append({"name": variable, "valueFrom": {"secretKeyRef": reference}})
+    return found
 
 
-def _source(files: list[_File]) -> dict[str, Any]:
-    by_secret: dict[str, list[dict[str, str]]] = {}
-    for file in files:
-        item = {"key": file.key, "path": file.path.name}
-        by_secret.setdefault(file.secret, []).append(item)
-    if len(by_secret) == 1:
-        [(secret, items)] = by_secret.items()
-        return {"secret": {"secretName": secret, "items": items}}
-    sources = [{"secret": {"name": secret, "items": items}} for secret, items in by_secret.items()]
-    return {"projected": {"sources": sources}}
+def _may_have_key_password(kafka: KafkaSettings) -> bool:
+    tls = kafka.tls
+    return (
+        tls is not None
+        and tls.key_file is not None
+        and tls.key_password is None
+        and tls.key_password_file is None
+    )
 
 
-def _files_of(kafka: KafkaSettings) -> Iterator[tuple[Path, str]]:
+def files(settings: Settings, cluster: StrimziCluster | None) -> list[SecretFile]:
+    """Return the files that the settings name, and the Secrets that have them."""
+    return [
+        SecretFile(f"{section}.{setting}", path, _secret_of(section, kafka, key, cluster), key)
+        for section, kafka in clusters_of(settings).items()
+        for setting, path, key in _files_of(kafka)
+    ]
+
+
+def _files_of(kafka: KafkaSettings) -> Iterator[tuple[str, Path, str]]:
     tls, sasl = kafka.tls, kafka.sasl
-    named: list[tuple[Path | None, str]] = []
+    named: list[tuple[str, Path | None, str]] = []
     if tls is not None:
         named += [
-            (tls.ca_file, CA),
-            (tls.cert_file, "tls.crt"),
-            (tls.key_file, "tls.key"),
-            (tls.key_password_file, "key-password"),
+            ("tls.ca_file", tls.ca_file, CA),
+            ("tls.cert_file", tls.cert_file, "tls.crt"),
+            ("tls.key_file", tls.key_file, "tls.key"),
+            ("tls.key_password_file", tls.key_password_file, KEY_PASSWORD),
         ]
     if sasl is not None:
-        named.append((sasl.password_file, PASSWORD))
+        named.append(("sasl.password_file", sasl.password_file, PASSWORD))
         if sasl.oauth is not None:
             named += [
-                (sasl.oauth.client_secret_file, CLIENT_SECRET),
-                (sasl.oauth.ca_file, "oauth-ca.crt"),
+                ("sasl.oauth.client_secret_file", sasl.oauth.client_secret_file, CLIENT_SECRET),
+                ("sasl.oauth.ca_file", sasl.oauth.ca_file, "oauth-ca.crt"),
             ]
-    yield from ((path, key) for path, key in named if path is not None)
+    yield from ((setting, path, key) for setting, path, key in named if path is not None)
 
 
 def _secret_of(section: str, kafka: KafkaSettings, key: str, cluster: StrimziCluster | None) -> str:

@@ -79,6 +79,10 @@ class Series:
     def rate(self, counter: str, minutes: float = 10) -> str:
         return f"sum(rate({self.of(counter)}[{self.pace.of(minutes)}]))"
 
+    def rate_or_none(self, counter: str, minutes: float = 10) -> str:
+        """Return a rate to compare with: 0 of a counter that has not counted, as it is missing."""
+        return f"({self.rate(counter, minutes)} or vector(0))"
+
     def quantile(self, share: float, histogram: str, minutes: float = 10) -> str:
         rate = f"rate({self.of(histogram)}[{self.pace.of(minutes)}])"
         return f"histogram_quantile({share:g}, sum by (le) ({rate}))"

@@ -113,7 +113,7 @@ def _generator_alerts(name: str, pace: Pace) -> Iterator[Alert]:
     )
     yield Alert(
         name="HeadracePreempting",
-        expr=f"{rate('num_preemptions')} > 0.1 * {rate('request_success')}",
+        expr=f"{rate('num_preemptions')} > 0.1 * ({rate('request_success')} or vector(0))",
         minutes=10,
         severity="warning",
         labels=labels,

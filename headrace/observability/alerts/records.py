@@ -8,7 +8,7 @@ from schemas.settings.file import RouteSettings
 
 def record_alerts(name: str, route: RouteSettings, pace: Pace) -> Iterator[Alert]:
     series, labels = Series("route", name, pace), {"route": name}
-    completed = series.rate("completed_records")
+    completed = series.rate_or_none("completed_records")
     yield Alert(
         name="HeadraceDeadLetters",
         expr=f"{series.rate('dead_letter_records')} > 0.01 * {completed}",

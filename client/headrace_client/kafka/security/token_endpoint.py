@@ -6,17 +6,24 @@ import re
 import ssl
 from http.client import HTTPException
 from typing import Any, NamedTuple
-from urllib.error import HTTPError, URLError
+from urllib.error import HTTPError
 from urllib.parse import quote_plus, urlencode
-from urllib.request import HTTPRedirectHandler, HTTPSHandler, Request, build_opener
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 import orjson
 
 from headrace_client.clock import epoch_ms
 from headrace_client.errors import SettingsError
+from headrace_client.kafka.security.answering_time import (
+    AnsweringTime,
+    WatchedHttp,
+    WatchedHttps,
+)
+from headrace_client.logs.learned import learn_secrets
 from headrace_client.security import OAuth
 
 TIMEOUT_S = 10.0
+"""Of one request in all."""
 MAX_ANSWER_BYTES = 256 * 1024
 UNSAID_LIFETIME_S = 300.0
 """Of a token whose lifetime neither the answer nor the token says."""
@@ -36,6 +43,7 @@ def check_token(value: object, expires_at_s: float) -> Token:
     """Return a token that may be sent; ``ValueError`` says what is wrong, without the token."""
     if not isinstance(value, str) or not _TOKEN.fullmatch(value):
         raise ValueError("what came as a token is none: it has other characters than RFC 6750's")
+    learn_secrets(value)
     return Token(value, expires_at_s)
 
 
@@ -52,18 +60,29 @@ def ask_for_token(oauth: OAuth) -> Token:
     ``SettingsError``, which say why; none of them repeats the secret or the answer's token.
     """
     url = oauth.token_url or ""
-    opener = build_opener(HTTPSHandler(context=_context(oauth)), _NoRedirects)
-    try:
-        with opener.open(_request(oauth), timeout=TIMEOUT_S) as answer:
-            content = answer.read(MAX_ANSWER_BYTES + 1)
-    except HTTPError as error:
-        raise _explain(url, error) from None
-    except (TimeoutError, URLError, HTTPException) as error:
-        reason = getattr(error, "reason", error)
-        if isinstance(reason, ssl.SSLCertVerificationError):
-            raise SettingsError(f"{url}: {reason.verify_message}; check ca_file") from None
-        raise OSError(f"{url}: {reason}") from None
+    with AnsweringTime(TIMEOUT_S) as time:
+        https = WatchedHttps(time, _context(oauth))
+        opener = build_opener(WatchedHttp(time), https, _NoRedirects)
+        try:
+            with opener.open(_request(oauth), timeout=TIMEOUT_S) as answer:
+                content = answer.read(MAX_ANSWER_BYTES + 1)
+        except HTTPError as error:
+            explained = _explain(url, error)
+            _check_time(url, time)
+            raise explained from None
+        except (OSError, HTTPException) as error:
+            _check_time(url, time)
+            reason = getattr(error, "reason", error)
+            if isinstance(reason, ssl.SSLCertVerificationError):
+                raise SettingsError(f"{url}: {reason.verify_message}; check ca_file") from None
+            raise OSError(f"{url}: {reason}") from None
+        _check_time(url, time)
     return read_answer(url, content)
+
+
+def _check_time(url: str, time: AnsweringTime) -> None:
+    if time.is_over:
+        raise OSError(f"{url}: no whole answer within {time.within_s:g} s") from None
 
 
 def read_answer(url: str, content: bytes) -> Token:

@@ -1,13 +1,14 @@
 """OAUTHBEARER tokens: one for all connections of a process, renewed before it expires.
 
 A connection is made with a token that is good for a fifth of its time yet. An older one is replaced
-first; if that fails, it is used until it expires.
+first; if that fails or takes long, it is used until it expires.
 """
 
 import asyncio
 import logging
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -26,6 +27,8 @@ _PAUSES_S = (0.2, 0.8)
 """Between tries of one fetch, where the failure may pass."""
 _FIRST_SILENCE_S = 1.0
 _MOST_SILENCE_S = 30.0
+_PATIENCE_S = 1.0
+_MOST_WAIT_S = 60.0
 _MOST_SOURCES = 32
 
 
@@ -52,13 +55,26 @@ def _epoch_s() -> float:
     return epoch_ms() / 1000
 
 
+@dataclass(frozen=True, slots=True)
+class _Fetch:
+    """A fetch under way; ``done`` has no result, but tells when there is a token or a failure."""
+
+    began_at_s: float
+    done: Future[None]
+
+
 class TokenSource:
     """The token of one provider; connections of several event loops may ask at the same time.
+
+    A fetch has a thread of its own, and nobody waits for it in a thread. Who has a token that has
+    not expired waits ``patience_s`` for a newer one at most.
 
     Args:
         fetch: Returns a new token; blocks. Any exception is a failure; ``OSError`` is tried again.
         clock: Returns epoch seconds.
         pause: Waits for some seconds, in a thread.
+        patience_s: How long a fetch may take before the token that it replaces is used after all.
+        most_wait_s: How long a fetch may take before those who have no token are told so.
     """
 
     def __init__(
@@ -67,45 +83,74 @@ class TokenSource:
         *,
         clock: Callable[[], float] = _epoch_s,
         pause: Callable[[float], object] = lambda pause_s: threading.Event().wait(pause_s),
+        patience_s: float = _PATIENCE_S,
+        most_wait_s: float = _MOST_WAIT_S,
     ) -> None:
         self._fetch = fetch
         self._clock = clock
         self._pause = pause
+        self._patience_s = patience_s
+        self._most_wait_s = most_wait_s
         self._lock = threading.Lock()
+        """Guards what follows, and is held for moments only."""
         self._held: _Held | None = None
         self._failure: _Failure | None = None
+        self._fetching: _Fetch | None = None
 
     async def token(self) -> str:
         """Return a token; ``TokenError`` if there is none."""
-        held = self._held
-        if held is not None and held.is_fresh(self._clock()):
-            return held.token.value
-        return await asyncio.to_thread(self.token_now)
+        with self._lock:
+            now_s = self._clock()
+            held = self._held
+            if held is not None and held.is_fresh(now_s):
+                return held.token.value
+            fetching = self._fetching or self._begin(now_s)
+        if fetching is not None:
+            most_s = self._patience_s if _is_good(held, now_s) else self._most_wait_s
+            # The clock may be set back meanwhile.
+            left_s = min(max(fetching.began_at_s + most_s - now_s, 0.0), most_s)
+            await _wait(fetching.done, left_s)
+        with self._lock:
+            held, failure = self._held, self._failure
+            if held is not None and _is_good(held, self._clock()):
+                return held.token.value
+            if failure is None or not (fetching is None or fetching.done.done()):
+                raise TokenError(
+                    "kafka.sasl.oauth: no token: the provider has not answered for "
+                    f"{self._most_wait_s:.0f} s"
+                )
+            raise TokenError(failure.error)
 
     def use_for_s(self) -> float | None:
         """Return how long a connection of the present token should be used."""
-        if self._held is None:
+        held = self._held
+        if held is None:
             return None
-        return _USED_SHARE * max(0.0, self._held.token.expires_at_s - self._clock())
+        return _USED_SHARE * max(0.0, held.token.expires_at_s - self._clock())
 
-    def token_now(self) -> str:
-        """As ``token``; blocks. Whoever comes during a fetch waits for it."""
+    def _begin(self, now_s: float) -> _Fetch | None:
+        """Begin a fetch, unless the last one has failed a moment ago."""
+        if self._failure is not None and now_s < self._failure.again_at_s:
+            return None
+        done: Future[None] = Future()
+        # Who waits no longer cannot cancel it.
+        done.set_running_or_notify_cancel()
+        self._fetching = fetching = _Fetch(now_s, done)
+        # asyncio's own threads are for all; and a daemon keeps no program from ending.
+        threading.Thread(target=self._run, args=(fetching,), name="tokens", daemon=True).start()
+        return fetching
+
+    def _run(self, fetching: _Fetch) -> None:
+        held, failure = self._held, self._failure
+        try:
+            token = self._fetch_patiently()
+        except BaseException as error:  # noqa: BLE001 - a provider of the user's may raise any
+            failure = self._failure_of(error, failure)
+        else:
+            held, failure = _Held(token, self._clock()), None
         with self._lock:
-            now_s = self._clock()
-            held, failure = self._held, self._failure
-            if held is not None and held.is_fresh(now_s):
-                return held.token.value
-            if failure is None or now_s >= failure.again_at_s:
-                try:
-                    token = self._fetch_patiently()
-                except Exception as error:  # noqa: BLE001 - a provider of the user's may raise any
-                    failure = self._note(error, failure)
-                else:
-                    self._held, self._failure = _Held(token, self._clock()), None
-                    return token.value
-            if held is not None and self._clock() < held.token.expires_at_s:
-                return held.token.value
-            raise TokenError(failure.error)
+            self._held, self._failure, self._fetching = held, failure, None
+        fetching.done.set_result(None)
 
     def _fetch_patiently(self) -> Token:
         for pause_s in _PAUSES_S:
@@ -134,7 +179,7 @@ class TokenSource:
             )
         return token
 
-    def _note(self, error: Exception, last: _Failure | None) -> _Failure:
+    def _failure_of(self, error: BaseException, last: _Failure | None) -> _Failure:
         silence_s = min(2 * last.silence_s, _MOST_SILENCE_S) if last else _FIRST_SILENCE_S
         told = f"kafka.sasl.oauth: no token: {error}"
         log.warning(
@@ -147,8 +192,20 @@ class TokenSource:
                 "error_class": type(error).__name__,
             },
         )
-        self._failure = _Failure(told, self._clock() + silence_s, silence_s)
-        return self._failure
+        return _Failure(told, self._clock() + silence_s, silence_s)
+
+
+def _is_good(held: _Held | None, now_s: float) -> bool:
+    return held is not None and now_s < held.token.expires_at_s
+
+
+async def _wait(done: Future[None], timeout_s: float) -> None:
+    waiting = asyncio.wrap_future(done)
+    try:
+        await asyncio.wait({waiting}, timeout=timeout_s)
+    finally:
+        # This event loop may be closed before the fetch ends.
+        waiting.cancel()
 
 
 @dataclass(slots=True)

@@ -1,12 +1,14 @@
 """Secrets, line breaks and control characters do not get into a log."""
 
 import json
+from time import thread_time
 from urllib.parse import quote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headrace_client.logs.learned import LearnedSecrets
 from headrace_client.logs.redacting import ASTERISKS, Redactor, one_line, secrets_of_environment
 
 
@@ -21,6 +23,7 @@ from headrace_client.logs.redacting import ASTERISKS, Redactor, one_line, secret
         ("{'sasl.password': 'hunter2 x'}", "hunter2"),
         ('password="a b c"', "a b c"),
         ("password=plain;", "plain"),
+        ("?a?access_token_of_mine=abc123", "abc123"),
         ("token hf_abcdefghijklmnopqrstu is invalid", "hf_abcdefghijklmnopqrstu"),
         ("key sk-proj-abcdefghijklmnop1234", "sk-proj-abcdefghijklmnop1234"),
         ("AKIAABCDEFGHIJKLMNOP", "AKIAABCDEFGHIJKLMNOP"),
@@ -69,10 +72,21 @@ def test_the_environment_is_asked_by_its_names() -> None:
             "AWS_WEB_IDENTITY_TOKEN_FILE": "/var/run/token",
             "TOKENIZERS_PARALLELISM": "false",
             "PATH": "/bin",
+            "OTEL_EXPORTER_OTLP_TRACES_HEADERS": "authorization=Bearer%20abc, x-key=k",
         }
     )
 
-    assert sorted(secrets) == ["aws", "hf", "kafka"]
+    assert sorted(secrets) == ["Bearer abc", "Bearer%20abc", "abc", "aws", "hf", "k", "kafka"]
+
+
+def test_learned_secrets_are_the_last_ones() -> None:
+    learned = LearnedSecrets(most=2)
+    redact = Redactor(learned=learned)
+    learned.learn(["one!", "two!"])
+    learned.learn(["one!", "no"])
+    learned.learn(["three!"])
+
+    assert redact("one! two! three! no") == f"{ASTERISKS} two! {ASTERISKS} no"
 
 
 @given(st.text(max_size=300))
@@ -85,3 +99,43 @@ def test_a_text_is_one_printable_line_and_bounded(text: str) -> None:
 
 def test_a_forged_line_is_visible() -> None:
     assert one_line("a\r\nERROR all is lost\x1b[2J") == "a | ERROR all is lost·[2J"
+
+
+PIECES = (
+    "?key",
+    "&token",
+    "?",
+    "a=",
+    "key=",
+    "password=",
+    'password="',
+    "password'",
+    "secret: ",
+    "bearer ",
+    "://",
+    "@",
+    "sk-",
+    "hf_",
+    "AKIA",
+    " ",
+    "'",
+)
+
+
+@pytest.mark.parametrize("first", PIECES)
+def test_no_text_takes_a_time_that_explodes(first: str) -> None:
+    redact = Redactor(["hunter2"])
+
+    def least_time_s(text: str) -> float:
+        times_s = []
+        for _ in range(3):
+            began_s = thread_time()
+            redact(text)
+            times_s.append(thread_time() - began_s)
+        return min(times_s)
+
+    # What is linear takes a few times what an ordinary text of this length does; what is cubic,
+    # thousands.
+    ordinary_s = least_time_s("a topic, a partition and an offset; " * 60)
+    for second in PIECES:
+        assert least_time_s((f"{first}{second}" * 700)[:2_000]) < 100 * max(ordinary_s, 5e-6)

@@ -1,6 +1,7 @@
 """Spans go out as OpenTelemetry has them, beside the loop and within bounds."""
 
 import logging
+import re
 import threading
 from collections import Counter
 from collections.abc import Sequence
@@ -14,8 +15,9 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from handoff.tracing.exporting import SpanExport, make_exporter, make_resource, read_headers
-from handoff.tracing.opening import ReplicaTracing, TracingError, open_sink
+from handoff.tracing.exporting import SpanExport, make_exporter, make_resource
+from handoff.tracing.headers import read_headers
+from handoff.tracing.opening import ReplicaTracing, TracingError, open_sink, open_sink_or_say
 from handoff.tracing.spans import Span, SpanContext
 from schemas.settings.tracing import TracingSettings
 from tests.tracing import running_collector
@@ -147,6 +149,32 @@ async def test_spans_reach_a_collector_with_headers_of_a_file(tmp_path: Path) ->
     ((service, sent),) = collector.spans
     assert (service, sent.name) == ("headrace-model-m", "work")
     assert collector.headers["authorization"] == "Bearer token"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "reason"),
+    [
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json", "OTEL_EXPORTER_OTLP_PROTOCOL: 'http/json'"),
+        ("OTEL_SDK_DISABLED", "false", r"tracing\.headers_file: .*missing cannot be read"),
+    ],
+)
+async def test_who_cannot_send_spans_says_so_and_goes_on(
+    variable: str,
+    value: str,
+    reason: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setenv(variable, value)
+    file = tmp_path / "missing" if "missing" in reason else None
+    settings = TracingSettings(enabled=True, headers_file=file)
+    tracing = ReplicaTracing(settings=settings, service="s", model="m")
+
+    assert open_sink_or_say(tracing, instance="r", clock=Clock()) is None
+    [line] = caplog.records
+    assert line.event == "traces_not_sent"  # type: ignore[attr-defined]
+    assert re.search(f"runs without traces: .*{reason}", line.getMessage())
 
 
 async def test_a_collector_that_refuses_is_counted_and_raises_nothing() -> None:

@@ -21,6 +21,16 @@ SECRETS = [
     ("anything", "hf_abcdefghijklmnopqrst"),
     ("anything", "Bearer sk-abcdefghijklmnopqrst"),
     ("anything", "**********"),
+    ("DB_PWD", "hush"),
+    ("passwords", ["hush"]),
+    ("secret", {"value": "hush"}),
+    ("credentials", {"a": [{"b": "hush"}]}),
+    ("dbPassword", "hush"),
+    ("token", {"value": 12345678}),
+    ("args", ["--token", "hush"]),
+    ("args", ["--api-key=hush"]),
+    ("args", ["--password", {"value": "hush"}]),
+    ("text", "see https://anna:hush@host"),
 ]
 PLAIN = [
     ("max_batched_tokens", 4096),
@@ -32,6 +42,9 @@ PLAIN = [
     ("password", None),
     ("trust_remote_code", False),
     ("ordering", "key"),
+    ("secret", {"file": "/run/secrets/x", "kind": "opaque"}),
+    ("args", ["--port", "8000", "--token-file", "/x", "--tokenizer=y"]),
+    ("eos_token", "</s>"),
     ("source", "hub:org/name@main"),
     ("url", "s3://bucket/prefix"),
 ]
@@ -42,6 +55,8 @@ def test_secrets_are_masked_by_name_or_form(key: str, value: object) -> None:
     shown = str(masked({"a": [{key: value}]}))
     assert MASK in shown
     assert str(value) not in shown
+    assert "hush" not in shown
+    assert "12345678" not in shown
 
 
 @pytest.mark.parametrize(("key", "value"), PLAIN)

@@ -21,7 +21,7 @@ models:
     kind: custom
     import_path: "a:B"
     urls: [/v1/x]
-    options: {api_key: "${KEY_OF_MINE}", size: 3, url: "https://ana:the-secret-url@x.example/"}
+    options: {api_key: "${KEY_OF_MINE}", size: 3, url: "https://x.example/?sig=the-secret-url"}
     autoscaling: {min_replicas: 1, max_replicas: 4}
 routes:
   r:

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,11 +16,13 @@ from headrace.doctor.machine import Disk, Machine, Port, machine_findings
 from headrace.doctor.ray_probe import RayFacts
 from headrace.doctor.service import ray_findings, service_findings
 from headrace.doctor.topics import topic_findings, unread_findings
+from headrace.doctor.tracing import tracing_findings
 from headrace.doctor.versions import InstalledFacts, version_findings
 from headrace.overview.snapshot import Overview
 from headrace.preflight.findings import Finding, merged
 from headrace.preflight.table import findings_list
 from schemas.settings.file import Settings
+from schemas.settings.tracing import TracingSettings
 from tests.overviews import an_overview
 
 GIB = 2**30
@@ -437,3 +440,19 @@ def test_a_list_of_findings_fits_80_columns() -> None:
     assert lines[0].split()[:3] == ["warning", "topics", "in:"]
     assert any(each.strip().startswith("→ reassign its partitions") for each in lines)
     assert lines[-1].split() == ["ok", "broker", "kafka.bootstrap:", "answers"]
+
+
+def test_headers_of_traces_that_cannot_be_read_are_found(tmp_path: Path) -> None:
+    file = tmp_path / "headers"
+    tracing = TracingSettings(enabled=True, headers_file=file)
+
+    [missing] = tracing_findings(tracing)
+    assert (missing.level, missing.where) == ("warning", "tracing.headers_file")
+    assert missing.says == f"{file} cannot be read: No such file or directory"
+    assert tracing_findings(tracing.model_copy(update={"enabled": False})) == []
+    file.write_text("of-a-collector")
+    [bad] = tracing_findings(tracing)
+    assert "is not NAME=VALUE" in bad.says
+    assert "of-a-collector" not in bad.says
+    file.write_text("authorization=Bearer x")
+    assert tracing_findings(tracing) == []

@@ -3,11 +3,12 @@
 from typing import Any
 
 import pytest
+import yaml
 
 from headrace.kubernetes.policies.network import network_policies
 from headrace.settings.problems import SettingsError
 from schemas.settings.tracing import TracingSettings
-from tests.unit.headrace.kubernetes.rendering import ray_pods, rendered, source_with
+from tests.unit.headrace.kubernetes.rendering import K8S, ray_pods, rendered, source_of, source_with
 from tests.unit.headrace.kubernetes.test_kubernetes_network import lets_out
 
 VARIABLES = {
@@ -31,6 +32,32 @@ def test_each_pod_has_them_and_secrets_come_by_reference() -> None:
 def test_those_of_headrace_are_refused(name: str) -> None:
     with pytest.raises(SettingsError, match=rf"environment\.{name}"):
         source_with("small", environment={name: "x"})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("HF_TOKEN", "x"), ("DB_PWD", "x"), ("DB_URL", "postgres://a:x@host/d")]
+)
+def test_secrets_in_plain_text_are_refused(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=rf"environment\.{name}: the manifests would store"):
+        source_with("small", environment={name: value})
+    source_with("small", environment={name: {"secret": "s", "key": "k"}})
+
+
+@pytest.mark.parametrize("section", ["kafka", "results_kafka"])
+def test_the_password_of_a_key_may_come_from_the_secret(section: str) -> None:
+    values = yaml.safe_load((K8S / "overlays" / "small" / "headrace.yaml").read_text())
+    tls = {"cert_file": "/etc/tls/tls.crt", "key_file": "/etc/tls/tls.key"}
+    values["kafka"] = {"bootstrap": "kafka.example:9093"}
+    values[section] = {"bootstrap": "kafka.example:9093", "tls": tls}
+    name = f"HEADRACE_{section.upper()}__TLS__KEY_PASSWORD"
+    secret = "headrace-kafka" if section == "kafka" else "headrace-results-kafka"
+    for pod in ray_pods(rendered(source_of(values))).values():
+        found = {each["name"]: each for each in pod["spec"]["containers"][0]["env"]}
+        reference = {"name": secret, "key": "key-password", "optional": True}
+        assert found[name]["valueFrom"]["secretKeyRef"] == reference
+    tls["key_password_file"] = "/etc/tls/password"
+    for pod in ray_pods(rendered(source_of(values))).values():
+        assert name not in str(pod)
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,14 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
+from handoff.histogram import LATENCY_BOUNDS_S
 from headrace.observability.alerts.alert import Pace
 from headrace.observability.alerts.groups import alert_groups
 from headrace.observability.alerts.models import NOT_OURS
 from schemas.metrics import ALL, VLLM
+from schemas.settings.alerts import AlertSettings
 from tests.unit.headrace.observability.alert_cases import CASES, promtool_test, settings
 
 needs_promtool = pytest.mark.skipif(
@@ -75,6 +78,41 @@ def test_each_alert_fires_at_its_fault_and_is_silent_before_and_after(tmp_path: 
         paths[-1].write_text(yaml.safe_dump(content))
 
     promtool("test", "rules", *map(str, paths))
+
+
+@needs_promtool
+@pytest.mark.parametrize(
+    ("alert", "missing"),
+    [
+        ("HeadraceDeadLetters", "completed_records"),
+        ("HeadraceRetrying", "completed_records"),
+        ("HeadraceExpiring", "completed_records"),
+        ("HeadracePreempting", "request_success"),
+    ],
+)
+def test_a_share_of_none_fires_too(alert: str, missing: str, tmp_path: Path) -> None:
+    # Where nothing has been completed yet there is no such counter.
+    [case] = [each for each in CASES if each.alert == alert]
+    own = [rule for rule in rules() if rule["alert"] == alert]
+    test = promtool_test(case, own[0])
+    test["input_series"] = [each for each in test["input_series"] if missing not in each["series"]]
+    test["alert_rule_test"] = [each for each in test["alert_rule_test"] if each["exp_alerts"]]
+    assert test["alert_rule_test"]
+    (tmp_path / "rules.yaml").write_text(
+        yaml.safe_dump({"groups": [{"name": "alert", "rules": own}]})
+    )
+    content = {"rule_files": ["rules.yaml"], "evaluation_interval": "1m", "tests": [test]}
+    (tmp_path / "test.yaml").write_text(yaml.safe_dump(content))
+
+    promtool("test", "rules", str(tmp_path / "test.yaml"))
+
+
+@pytest.mark.parametrize("limit", ["end_to_end_p99_s", "commit_p99_s", "publish_p95_s"])
+def test_a_limit_that_its_histogram_cannot_exceed_is_refused(limit: str) -> None:
+    last_s = LATENCY_BOUNDS_S[-1]
+    with pytest.raises(ValidationError, match="less than 14400"):
+        AlertSettings.model_validate({limit: last_s})
+    AlertSettings.model_validate({limit: last_s - 1})
 
 
 def test_a_limit_of_null_turns_its_alert_off() -> None:

@@ -4,7 +4,10 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from headrace.topics import topics_by_cluster
+from headrace_client.errors import SettingsError
+from headrace_client.security import OAuth
 from schemas.settings.file import KafkaSettings, SaslSettings, Settings, TlsSettings
+from schemas.settings.kafka import OAuthSettings
 from schemas.settings.live import plain
 from schemas.settings.models import CustomModelSettings, GeneratorSettings
 from schemas.settings.secrets import RESULTS_KAFKA, own_secrets, with_references
@@ -107,7 +110,23 @@ def test_only_the_first_cluster_may_be_a_local_broker() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"password": "x"}, {"a": {"db_password": "x"}}, {"a": [{"api_key": "x"}]}]
+    "options",
+    [
+        {"password": "x"},
+        {"a": {"db_password": "x"}},
+        {"a": [{"api_key": "x"}]},
+        {"token": "x"},
+        {"a": {"authToken": "x"}},
+        {"passphrase": "x"},
+        {"DB_PWD": "x"},
+        {"password2": 12345678},
+        {"secret": {"value": "x"}},
+        {"passwords": ["x", "y"]},
+        {"private_key": {"pem": ["x"]}},
+        {"args": ["--port", 1, "--token", "x"]},
+        {"args": ["--api-key=x"]},
+        {"url": "postgres://anna:x@host/db"},
+    ],
 )
 def test_options_of_custom_models_hold_no_secrets(options: dict[str, object]) -> None:
     model = {"kind": "custom", "import_path": "a:B", "urls": ["/v1/x"]}
@@ -115,8 +134,58 @@ def test_options_of_custom_models_hold_no_secrets(options: dict[str, object]) ->
     with pytest.raises(ValidationError, match="Ray would store this secret"):
         CustomModelSettings.model_validate({**model, "options": options})
     CustomModelSettings.model_validate(
-        {**model, "options": {"password": "${MINE}", "eos_token": "</s>", "secret_file": "/f"}}
+        {
+            **model,
+            "options": {
+                "password": "${MINE}",
+                "secret": {"file": "/f", "value": "${MINE}"},
+                "eos_token": "</s>",
+                "stop_tokens": ["</s>"],
+                "max_tokens": 512,
+                "secret_file": "/f",
+                "key": "x",
+                "use_token": True,
+                "args": ["--tokenizer", "x", "--token-file", "/f", "-v"],
+                "url": "https://host/a@b",
+            },
+        }
     )
+
+
+@pytest.mark.parametrize("options", [{"password": "x"}, {"a": {"client_secrets": ["x"]}}])
+def test_options_of_a_token_provider_hold_no_secrets(options: dict[str, object]) -> None:
+    with pytest.raises(ValidationError, match=r"options\.\S+: Ray would store this secret"):
+        OAuthSettings.model_validate({"token_provider": "a:b", "options": options})
+    OAuthSettings.model_validate({"token_provider": "a:b", "options": {"region": "eu-1"}})
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("https://anna:pw@id.example/t", "has a user or a password"),
+        ("https://anna@id.example/t", "has a user or a password"),
+        ("http://localhost:80@evil.example/t", "has a user or a password"),
+        ("http://localhost.evil.example/t", "must begin with https"),
+        ("http://localhost\\.evil.example/t", "must begin with https"),
+        ("ftp://localhost/t", "must begin with https"),
+        ("https:///t", "no URL of a host"),
+        ("https://id.example:port/t", "no URL of a host"),
+        ("https://id.exa\nmple/t", "no URL of a host"),
+    ],
+)
+def test_a_token_url_names_a_host_and_nobody(url: str, message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        OAuthSettings.model_validate(OAUTH | {"token_url": url})
+    with pytest.raises(SettingsError, match=message):
+        OAuth(token_url=url, client_id="c", client_secret="third")
+
+
+@pytest.mark.parametrize(
+    "url", ["https://id.example/t", "http://127.0.0.1:1/t", "http://localhost", "http://[::1]:8/t"]
+)
+def test_https_or_this_machine_is_taken(url: str) -> None:
+    OAuthSettings.model_validate(OAUTH | {"token_url": url})
+    OAuth(token_url=url, client_id="c", client_secret="third")
 
 
 def test_nor_do_the_arguments_of_vllm() -> None:
@@ -124,3 +193,6 @@ def test_nor_do_the_arguments_of_vllm() -> None:
 
     with pytest.raises(ValidationError, match="HF_TOKEN"):
         GeneratorSettings.model_validate({**model, "engine_args": {"hf_token": "hf_x"}})
+    nested = {"model_loader_extra_config": {"aws_secret_access_key": "x"}}
+    with pytest.raises(ValidationError, match=r"engine_args\.\S+: Ray would store this secret"):
+        GeneratorSettings.model_validate({**model, "engine_args": nested})

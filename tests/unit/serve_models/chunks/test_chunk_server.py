@@ -108,6 +108,18 @@ async def test_work_that_raises_ends_the_server_and_all_its_calls(error: Excepti
         await anext(server.infer(chunk(1)))
 
 
+async def test_the_line_of_a_dead_server_quotes_no_record(caplog: pytest.LogCaptureFixture) -> None:
+    server = Server(host())
+    task = asyncio.create_task(collect(server.infer(chunk(1)), []))
+    await settle()
+    server.run(ValueError("cannot parse 'a text of a user'"))
+    with pytest.raises(ReplicaLostError):
+        await task
+
+    [line] = [each for each in caplog.records if getattr(each, "event", "") == "replica_lost"]
+    assert line.getMessage() == "the replica cannot go on: ValueError"
+
+
 async def test_a_call_that_finds_a_hanging_server_ends_with_the_process() -> None:
     deaths: list[str] = []
     server = Server(host(on_death=lambda: deaths.append("dead")))

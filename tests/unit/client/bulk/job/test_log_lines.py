@@ -78,6 +78,19 @@ def test_reports_for_programs_stay_on_stdout(
     ]
 
 
+def test_the_client_secret_is_in_no_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "headrace.yaml"
+    oauth = "{token_url: https://id.example/t, client_id: c, client_secret: of-the-client}"
+    sasl = f"{{mechanism: OAUTHBEARER, oauth: {oauth}}}"
+    file.write_text(f"kafka: {{sasl: {sasl}}}\nlogging: {{format: json}}\n")
+    choose(file, as_json=False)
+    logging.getLogger("headrace_client").warning("asked with of-the-client")
+
+    assert json.loads(capsys.readouterr().err)["message"] == "asked with **********"
+
+
 def test_a_broken_file_is_left_to_who_needs_it(tmp_path: Path) -> None:
     file = tmp_path / "headrace.yaml"
     file.write_text("logging: {format: xml}\n")

@@ -2,7 +2,10 @@
 
 import base64
 import json
+import socket
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -35,6 +38,32 @@ def endpoint(running: TokenEndpoint) -> TokenEndpoint:
     return running
 
 
+@contextmanager
+def dripping(head: bytes) -> Iterator[str]:
+    """Serve one connection: ``head``, and a byte each 20 ms, until the other side ends it."""
+    server = socket.create_server(("127.0.0.1", 0))
+    ended = threading.Event()
+
+    def serve() -> None:
+        connection, _ = server.accept()
+        with connection:
+            try:
+                connection.sendall(head)
+                while not ended.wait(0.02):
+                    connection.sendall(b"H")
+            except OSError:
+                pass
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}/token"
+    finally:
+        ended.set()
+        thread.join()
+        server.close()
+
+
 def oauth(endpoint: TokenEndpoint, **changes: str) -> OAuth:
     values = {"client_id": "head race", "client_secret": "s3cret+/="} | changes
     return OAuth(token_url=endpoint.url, **values)  # type: ignore[arg-type]
@@ -53,6 +82,33 @@ def test_client_credentials_are_sent_in_a_header(endpoint: TokenEndpoint) -> Non
         "audience": "brokers",
     }
     assert 3590 < token.expires_at_s - epoch_ms() / 1000 <= 3600
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n\r\n",
+        b"HTTP/1.1 500 Broken\r\nContent-Length: 100000\r\n\r\n",
+    ],
+)
+def test_an_answer_that_drips_ends_in_time(head: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headrace_client.kafka.security.token_endpoint.TIMEOUT_S", 0.3)
+    with dripping(head) as url:
+        asks = OAuth(token_url=url, client_id="c", client_secret="secret")
+        with pytest.raises(OSError, match=r"no whole answer within 0\.3 s"):
+            ask_for_token(asks)
+
+
+def test_so_does_a_handshake_of_tls_that_drips(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headrace_client.kafka.security.token_endpoint.TIMEOUT_S", 0.3)
+    # The beginning of a record of 16 KiB.
+    with dripping(b"\x16\x03\x03\x40\x00\x02\x00\x3f\xfc") as url:
+        https = url.replace("http:", "https:")
+        asks = OAuth(token_url=https, client_id="c", client_secret="secret")
+        with pytest.raises(OSError, match=r"no whole answer within 0\.3 s"):
+            ask_for_token(asks)
 
 
 def test_or_in_the_body(endpoint: TokenEndpoint) -> None:

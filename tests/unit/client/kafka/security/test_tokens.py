@@ -1,6 +1,7 @@
 """Tokens: one for all, renewed before it expires, and a failure that costs nobody twice."""
 
 import asyncio
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -114,6 +115,70 @@ async def test_threads_and_loops_share_a_token(provider: Provider) -> None:
     await asyncio.gather(*(asyncio.to_thread(each) for each in asks))
 
     assert found == ["token-1"] * 8
+    assert provider.fetched == 1
+
+
+class SlowProvider:
+    """Gives a token when the test says so; its clock goes on by hand."""
+
+    def __init__(self, **options: float) -> None:
+        self.now_s = 1000.0
+        self.fetched = 0
+        self.goes_on = threading.Event()
+        self.goes_on.set()
+        self.tokens = TokenSource(self.fetch, clock=lambda: self.now_s, **options)  # type: ignore[arg-type]
+
+    def fetch(self) -> Token:
+        self.fetched += 1
+        number = self.fetched
+        assert self.goes_on.wait(20)
+        return Token(f"token-{number}", self.now_s + 100)
+
+
+async def test_a_slow_provider_keeps_nobody_whose_token_is_good() -> None:
+    provider = SlowProvider(patience_s=0.0)
+    assert await provider.tokens.token() == "token-1"
+    provider.now_s += 81
+    provider.goes_on.clear()
+    try:
+        found = await asyncio.gather(*(provider.tokens.token() for _ in range(50)))
+    finally:
+        provider.goes_on.set()
+
+    assert set(found) == {"token-1"}
+    assert provider.fetched == 2
+    async with asyncio.timeout(20):
+        while await provider.tokens.token() != "token-2":
+            await asyncio.sleep(0)
+    assert provider.fetched == 2
+
+
+async def test_waiting_for_a_slow_provider_takes_no_thread() -> None:
+    provider = SlowProvider()
+    provider.goes_on.clear()
+    # More than asyncio has threads of its own.
+    waiting = [asyncio.create_task(provider.tokens.token()) for _ in range(100)]
+    await asyncio.sleep(0)
+    try:
+        async with asyncio.timeout(20):
+            assert await asyncio.to_thread(lambda: "free") == "free"
+        waiting.pop().cancel()
+    finally:
+        provider.goes_on.set()
+
+    assert set(await asyncio.gather(*waiting)) == {"token-1"}
+    assert provider.fetched == 1
+
+
+async def test_a_provider_that_never_answers_is_named() -> None:
+    provider = SlowProvider(most_wait_s=0.0)
+    provider.goes_on.clear()
+    try:
+        for _ in range(3):
+            with pytest.raises(TokenError, match=r"oauth: no token: the provider has not answered"):
+                await provider.tokens.token()
+    finally:
+        provider.goes_on.set()
     assert provider.fetched == 1
 
 
