@@ -7,15 +7,15 @@ open and fences whoever left it, and the offsets go into a transaction of their 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from consumer.kafka.admin.group_lags import GroupLags
 from consumer.kafka.admin.group_offsets import GroupNotEmptyError, GroupOffsets, GroupState
 from consumer.kafka.transactions.sink import KafkaTransactionalSink
-from consumer.ports import FencedError, SourceError, TopicPartition
+from consumer.ports import FencedError, OffsetAndMetadata, SourceError, TopicPartition
 from headrace.errors import UserError
-from headrace.offsets.edits import Edit, Log
+from headrace.offsets.edits import Edit, Log, beginning
 from schemas.settings.file import KafkaSettings, RouteSettings
 
 TAKE_OVER_TIMEOUT_S = 60.0
@@ -84,14 +84,28 @@ class Changing:
         if self._route.delivery == "exactly_once":
             return await self._commit_in_transactions(plan, partitions)
         await self.check_decided(partitions)
+        await self._begin(plan)
         edits = [edit for edit in plan(await self.log()) if edit.is_change]
+        await self._commit({self._place(edit.partition): edit.after for edit in edits})
+        return edits
+
+    async def _begin(self, plan: Plan) -> None:
+        """Have the group begin in all partitions, as its first consumer would, if it has not."""
+        log = await self.log()
+        points = beginning(log)
+        if points:
+            # An edit that is refused leaves the group as it was.
+            plan(log)
+            await self.check_decided([each.partition for each in points])
+            await self._commit(points)
+
+    async def _commit(self, points: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
         try:
-            await self.offsets.commit({self._place(edit.partition): edit.after for edit in edits})
+            await self.offsets.commit(points)
         except GroupNotEmptyError:
             raise UserError(
                 not_empty(self._name, self._route.group, await self.offsets.state())
             ) from None
-        return edits
 
     async def _commit_in_transactions(self, plan: Plan, partitions: Sequence[int]) -> list[Edit]:
         edits: list[Edit] = []
@@ -100,6 +114,7 @@ class Changing:
                 part = set(partitions[start : start + _AT_ONCE])
                 await take_over(sink, [self._place(number) for number in sorted(part)])
                 await self.check_empty()
+                await self._begin(plan)
                 due = [
                     edit
                     for edit in plan(await self.log())

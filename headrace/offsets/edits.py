@@ -82,6 +82,20 @@ class Target:
             )
 
 
+def beginning(log: Log) -> dict[TopicPartition, OffsetAndMetadata]:
+    """Return what has to be committed before any edit; empty if the group has begun.
+
+    A group that has committed nothing and starts from ``latest`` begins in all partitions at once.
+    With one partition committed alone, consumers would read the others from their start.
+    """
+    if not begins_at_end(log.lags, from_latest=log.from_latest):
+        return {}
+    return {
+        each: Progress((), lag.log_end, log_id=log.log_id).point()
+        for each, lag in sorted(log.lags.items())
+    }
+
+
 def seek(
     log: Log,
     target: Target,

@@ -193,3 +193,13 @@ def test_a_route_that_is_not_there_is_not_paused(
 
     assert (code, stored) == (2, {})
     assert "no route 's'" in err
+
+
+def test_a_group_that_begins_with_an_edit_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    edit = Edit(partition=0, before=None, after=OffsetAndMetadata(80, ""))
+    show_edits("r", "g", [edit], EMPTY, is_done=False, json=False, begins=12)
+    notes = " ".join(capsys.readouterr().err.split())
+    assert "the log ends of all 12 partitions would be committed first" in notes
+
+    show_edits("r", "g", [edit], EMPTY, is_done=True, json=True, begins=12)
+    assert json.loads(capsys.readouterr().out)["partitions_begun"] == 12
