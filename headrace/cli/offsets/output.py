@@ -111,6 +111,13 @@ def show_edits(
     )
     if outcome is not None:
         print_line(f"the record's outcome: {outcome}")
+    blocked = {each.partition: each.blocked for each in edits if each.blocked}
+    if blocked:
+        print_note(
+            f"{count(sum(blocked.values()))} offsets behind open transactions, of "
+            f"{_some_partitions(list(blocked))}, are not left out: they are read once those end; "
+            "to leave them out, run this again then"
+        )
     if begins:
         print_note(
             f"group {group} had committed nothing, and start_from is latest: the log ends of all "
@@ -122,6 +129,12 @@ def show_edits(
     if not state.is_empty:
         print_note(not_empty(name, group, state))
     print_note("nothing was changed; --yes does it")
+
+
+def _some_partitions(numbers: Sequence[int], most: int = 5) -> str:
+    more = len(numbers) - most
+    named = ", ".join(map(str, numbers[:most])) + (f" and {count(more)} more" if more > 0 else "")
+    return f"partition{'s' * (len(numbers) != 1)} {named}"
 
 
 def _edit_table(edits: Sequence[Edit]) -> Table:
