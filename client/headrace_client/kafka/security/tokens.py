@@ -73,6 +73,8 @@ class TokenSource:
         self._pause = pause
         self._lock = threading.Lock()
         self._held: _Held | None = None
+        self.fetched = 0
+        """Tokens that came so far."""
         self._failure: _Failure | None = None
 
     async def token(self) -> str:
@@ -88,6 +90,9 @@ class TokenSource:
             return None
         return _USED_SHARE * max(0.0, self._held.token.expires_at_s - self._clock())
 
+    def expires_in_s(self) -> float | None:
+        return None if self._held is None else self._held.token.expires_at_s - self._clock()
+
     def token_now(self) -> str:
         """As ``token``; blocks. Whoever comes during a fetch waits for it."""
         with self._lock:
@@ -102,6 +107,7 @@ class TokenSource:
                     failure = self._note(error, failure)
                 else:
                     self._held, self._failure = _Held(token, self._clock()), None
+                    self.fetched += 1
                     return token.value
             if held is not None and self._clock() < held.token.expires_at_s:
                 return held.token.value
