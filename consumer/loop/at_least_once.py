@@ -135,7 +135,7 @@ class AtLeastOnce(Publishing):
 
     def _complete(self, items: Sequence[WorkItem]) -> None:
         self._open_records -= len(items)
-        self._engine.note_published(items, self._clock.monotonic(), self._clock.epoch_ms())
+        self._note_published(items, self._clock.monotonic())
         self._engine.acknowledged(items)
 
     def _end_message(
