@@ -15,7 +15,7 @@ from consumer.kafka.admin.group_offsets import GroupNotEmptyError, GroupOffsets,
 from consumer.kafka.transactions.sink import KafkaTransactionalSink
 from consumer.ports import FencedError, OffsetAndMetadata, SourceError, TopicPartition
 from headrace.errors import UserError
-from headrace.offsets.edits import Edit, Log, beginning
+from headrace.offsets.edits import MOST_NAMED, Edit, Log, beginning
 from schemas.settings.file import KafkaSettings, RouteSettings
 
 TAKE_OVER_TIMEOUT_S = 60.0
@@ -86,8 +86,29 @@ class Changing:
         await self.check_decided(partitions)
         await self._begin(plan)
         edits = [edit for edit in plan(await self.log()) if edit.is_change]
-        await self._commit({self._place(edit.partition): edit.after for edit in edits})
+        try:
+            await self._commit({self._place(edit.partition): edit.after for edit in edits})
+        except (SourceError, UserError) as error:
+            raise type(error)(f"{error}. {await self._told_changes(edits)}") from error
         return edits
+
+    async def _told_changes(self, edits: Sequence[Edit]) -> str:
+        """Say which of these edits were made before a failure; the commits come in parts."""
+        try:
+            lags = (await self.log()).lags
+        except SourceError:
+            return "Which partitions are changed is not known: see `headrace offsets show`"
+        changed = [
+            each for each in edits if lags[self._place(each.partition)].committed == each.after
+        ]
+        if not changed:
+            return "No partition is changed"
+        names = ", ".join(str(each.partition) for each in changed[:MOST_NAMED])
+        more = f" and {len(changed) - MOST_NAMED} more" if len(changed) > MOST_NAMED else ""
+        return (
+            f"Changed already: partitions {names}{more}, {len(changed)} of {len(edits)}; name the "
+            "others with --partition where a change must not be made twice, as with --by"
+        )
 
     async def _begin(self, plan: Plan) -> None:
         """Have the group begin in all partitions, as its first consumer would, if it has not."""
@@ -112,25 +133,35 @@ class Changing:
         async with taken_over_sink(self._kafka, self._route) as sink:
             for start in range(0, len(partitions), _AT_ONCE):
                 part = set(partitions[start : start + _AT_ONCE])
-                await take_over(sink, [self._place(number) for number in sorted(part)])
-                await self.check_empty()
-                await self._begin(plan)
-                due = [
-                    edit
-                    for edit in plan(await self.log())
-                    if edit.is_change and edit.partition in part
-                ]
                 try:
-                    await asyncio.gather(
-                        *(sink.publish(self._place(each.partition), [], each.after) for each in due)
-                    )
-                except FencedError as error:
-                    raise UserError(
-                        f"a consumer of {self._name} took partitions over meanwhile ({error}): "
-                        f"`headrace route pause {self._name}`, then run this again"
-                    ) from None
-                edits += due
+                    await self._commit_part(sink, plan, part, edits)
+                except (SourceError, UserError) as error:
+                    if not edits:
+                        raise
+                    raise type(error)(f"{error}. {await self._told_changes(edits)}") from error
         return edits
+
+    async def _commit_part(
+        self, sink: KafkaTransactionalSink, plan: Plan, part: set[int], edits: list[Edit]
+    ) -> None:
+        await take_over(sink, [self._place(number) for number in sorted(part)])
+        await self.check_empty()
+        await self._begin(plan)
+        due = [each for each in plan(await self.log()) if each.is_change and each.partition in part]
+        edits += due
+        # All come to their end before an error is told, and before the sink stops.
+        ends = await asyncio.gather(
+            *(sink.publish(self._place(each.partition), [], each.after) for each in due),
+            return_exceptions=True,
+        )
+        for error in ends:
+            if isinstance(error, FencedError):
+                raise UserError(
+                    f"a consumer of {self._name} took partitions over meanwhile ({error}): "
+                    f"`headrace route pause {self._name}`, then run this again"
+                ) from error
+            if isinstance(error, BaseException):
+                raise error
 
     def _place(self, partition: int) -> TopicPartition:
         return TopicPartition(self._route.requests_topic, partition)

@@ -7,7 +7,7 @@ from typing import Any, Self
 import pytest
 
 from consumer.kafka.admin.group_offsets import GroupState
-from consumer.ports import Lag, OffsetAndMetadata, TopicPartition
+from consumer.ports import Lag, OffsetAndMetadata, SourceError, TopicPartition
 from headrace.errors import UserError
 from headrace.offsets import changing as changing_module
 from headrace.offsets import edits
@@ -127,3 +127,28 @@ def test_a_group_that_starts_from_earliest_commits_what_is_edited_alone(broker: 
     asyncio.run(changing_of(broker, "at_least_once", "earliest").commit(seek_to(50, 0), [0]))
 
     assert broker.commits == [{0: 50}]
+
+
+@pytest.mark.parametrize("delivery", ["at_least_once", "exactly_once"])
+def test_a_change_that_fails_in_the_middle_says_what_is_changed(
+    broker: Broker, delivery: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = broker.commit
+
+    async def commit(points: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
+        for each, point in points.items():
+            if each.partition == 1:
+                raise SourceError("Kafka did not answer")
+            await made({each: point})
+
+    monkeypatch.setattr(broker, "commit", commit)
+    changing = changing_of(broker, delivery, "earliest")
+    with pytest.raises(
+        SourceError, match=r"did not answer\. Changed already: partitions 0"
+    ) as caught:
+        asyncio.run(changing.commit(seek_to(50, 0, 1, 2), [0, 1, 2]))
+
+    # Transactions are each partition's own, and all come to their end.
+    changed = 1 if delivery == "at_least_once" else 2
+    assert f"{changed} of 3; name the others" in str(caught.value)
+    assert len(broker.points) == changed
