@@ -254,6 +254,10 @@ class ResultSink(Protocol):
         """
         ...
 
+    def flush(self) -> None:
+        """Send what was queued so far at once; it gathers no longer."""
+        ...
+
     async def find_missing(self, topics: Collection[str]) -> set[str]:
         """Return which reply topics do not exist, by the cluster's word of a few seconds ago.
 

@@ -34,6 +34,8 @@ CONSUMERS: Mapping[str, str] = {
     "consumer_stopped": "a consumer has committed and left the group",
     "route_paused": "a person paused the route: the consumer leaves the group, or stays out",
     "consumer_failed": "a consumer cannot go on, and is replaced",
+    "report_failed": "a defect in a consumer's own reports or metrics; its records go on",
+    "observing_failed": "a defect in traces, times, this log or log ends; the records go on",
     "partitions_revoked": "the group rebalances; until `partitions_assigned` nothing is read",
     "partitions_assigned": "partitions kept, fresh and lost",
     "revoke_out_of_time": "not all was committed before the partitions went: repeats may come",

@@ -70,6 +70,7 @@ class AtLeastOnce(Publishing):
         self.wake()
         while self._open_records or self._engine.has_publications:
             self._ended.clear()
+            self._sink.flush()
             await self._ended.wait()
         await self._commit_once()
 
@@ -94,7 +95,7 @@ class AtLeastOnce(Publishing):
             ):
                 self._open_records += len(items)
                 await self._send(items)
-            # All of it may have been of lost partitions.
+            # All of it may have been of lost partitions; and a flush flushes what came last.
             self._ended.set()
 
     async def _send(self, items: Sequence[WorkItem]) -> None:
@@ -134,7 +135,7 @@ class AtLeastOnce(Publishing):
 
     def _complete(self, items: Sequence[WorkItem]) -> None:
         self._open_records -= len(items)
-        self._engine.note_published(items, self._clock.monotonic(), self._clock.epoch_ms())
+        self._note_published(items, self._clock.monotonic())
         self._engine.acknowledged(items)
 
     def _end_message(

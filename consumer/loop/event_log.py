@@ -37,6 +37,7 @@ class EventLog:
         self._source = source
         self._publishing = publishing
         self._clock = clock
+        self._has_defect = False
         self._breaker_open_since_s: float | None = None
         self._waits_since_s: dict[str, float] = {}
         self._long_waits: set[str] = set()
@@ -47,6 +48,21 @@ class EventLog:
             self.look()
 
     def look(self) -> None:
+        """Log what is new; what fails here never ends the consumer."""
+        try:
+            self._look()
+        except Exception as error:
+            level = logging.DEBUG if self._has_defect else logging.WARNING
+            self._has_defect = True
+            log.log(
+                level,
+                "what the consumer goes through is not logged: %r",
+                error,
+                exc_info=error,
+                extra={"event": "observing_failed", "error_class": type(error).__name__},
+            )
+
+    def _look(self) -> None:
         now_s = self._clock.monotonic()
         for each in self._engine.happenings.take():
             _log_happening(each)

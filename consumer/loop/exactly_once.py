@@ -151,7 +151,7 @@ class ExactlyOnce(Publishing):
                 engine.events.commits += 1
                 engine.events.committed_transactions += 1
                 engine.timings.committing.observe(now_s - started_s)
-                engine.note_published(transaction.items, now_s, self._clock.epoch_ms())
+                self._note_published(transaction.items, now_s)
                 engine.transaction_committed(transaction)
         self._on_progress()
 

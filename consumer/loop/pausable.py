@@ -20,15 +20,20 @@ class PausableLoop:
     """Runs one consumer loop after the other, as pauses come and go.
 
     ``make`` makes a loop that has not started; it gets the engine of the one before, whose counts
-    go on.
+    go on. ``joined`` is called whenever a loop has joined: what the one before held is garbage.
 
     Attributes:
         loop: The loop that runs, or that has left; before the first start, one that never ran.
         pause: The pause that is known, if any.
     """
 
-    def __init__(self, make: Callable[[Engine | None], ConsumerLoop]) -> None:
+    def __init__(
+        self,
+        make: Callable[[Engine | None], ConsumerLoop],
+        joined: Callable[[], object] = lambda: None,
+    ) -> None:
         self._make = make
+        self._joined = joined
         self.loop = make(None)
         self.pause: Pause | None = None
         self._failure: BaseException | None = None
@@ -114,6 +119,7 @@ class PausableLoop:
         self._has_run = True
         await self.loop.start()
         self._is_member = True
+        self._joined()
 
     async def _leave(self) -> None:
         if not self._is_ending:

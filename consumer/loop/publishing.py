@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Coroutine, Iterable
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 
 from consumer.engine.engine import Engine
 from consumer.engine.settings import LiveSettings
@@ -23,6 +23,7 @@ class Publishing(ABC):
         self._clock = clock
         self._settings = settings
         self._refusals = RefusalLog()
+        self._has_defect = False
         self._publishable = asyncio.Event()
         self._on_progress: Callable[[], None] = _do_nothing
         self._failed: asyncio.Future[None] | None = None
@@ -63,6 +64,21 @@ class Publishing(ABC):
 
     @abstractmethod
     def _loops(self) -> list[Coroutine[None, None, None]]: ...
+
+    def _note_published(self, items: Sequence[WorkItem], now_s: float) -> None:
+        """Have the engine note the times of what is acknowledged; the outcomes stand without."""
+        try:
+            self._engine.note_published(items, now_s, self._clock.epoch_ms())
+        except Exception as error:
+            level = logging.DEBUG if self._has_defect else logging.WARNING
+            self._has_defect = True
+            log.log(
+                level,
+                "the times of outcomes are not noted: %r",
+                error,
+                exc_info=error,
+                extra={"event": "observing_failed", "error_class": type(error).__name__},
+            )
 
     def _end_with(self, error: BaseException) -> None:
         failed = self._failing()

@@ -77,6 +77,7 @@ class Watch:
     def __init__(
         self, engine: Engine, source: RecordSource, clock: Clock, end_calls: Callable[[], None]
     ) -> None:
+        self._has_defect = False
         self._engine = engine
         self._source = source
         self._clock = clock
@@ -117,8 +118,21 @@ class Watch:
     async def watch_log_ends(self) -> None:
         while True:
             await asyncio.sleep(_LOG_ENDS_EVERY_S)
-            ends = await self._source.latest_log_ends(self._engine.partitions, _LOG_ENDS_EVERY_S)
-            self._engine.log_ends.note(ends, self._clock.monotonic())
+            try:
+                ends = await self._source.latest_log_ends(
+                    self._engine.partitions, _LOG_ENDS_EVERY_S
+                )
+                self._engine.log_ends.note(ends, self._clock.monotonic())
+            except Exception as error:
+                level = logging.DEBUG if self._has_defect else logging.WARNING
+                self._has_defect = True
+                log.log(
+                    level,
+                    "the ends of logs are not known: %r",
+                    error,
+                    exc_info=error,
+                    extra={"event": "observing_failed", "error_class": type(error).__name__},
+                )
 
     def _has_moved(self) -> bool:
         return self._stall.has_moved(self._engine.standing(), self._clock.monotonic())

@@ -43,6 +43,19 @@ log = logging.getLogger(__name__)
 
 _REPORT_EVERY_S = 1.0
 _REPORT_TIMEOUT_S = 5.0
+_MOST_FAILED_REPORTS = 30
+"""In a row, while the route is paused: who cannot report does not hear of the pause's end."""
+
+
+def freeze_what_stays() -> None:
+    """Have the garbage collector pass over all that is loaded, but for what is garbage now.
+
+    It would otherwise scan it every few thousand records, which took an eighth of this process's
+    time. A loop that was frozen and has left for a pause is let go.
+    """
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
 
 
 class Consumer:
@@ -92,6 +105,8 @@ class Consumer:
         self._consumer: PausableLoop | None = None
         self._engine_report = EngineReport(SystemClock())
         self._reporting: asyncio.Task[None] | None = None
+        self._failed_reports = 0
+        self._failures_told: set[str] = set()
         self._is_drained = False
         self._traces: OpenTraces | None = None
 
@@ -112,12 +127,9 @@ class Consumer:
         )
         self._notes = open_notes(kafka.bootstrap, route.group, route.requests_topic)
         self._traces = open_traces(route, replica=self._replica, clock=SystemClock())
-        consumer = PausableLoop(self._make_loop)
+        consumer = PausableLoop(self._make_loop, freeze_what_stays)
         await consumer.start(await asyncio.to_thread(stored_pause, self._route_name))
-        # Everything loaded so far stays. The garbage collector would otherwise scan it every few
-        # thousand records, which took an eighth of this process's time.
-        gc.collect()
-        gc.freeze()
+        freeze_what_stays()
         self._consumer = consumer
         log.info(
             "route %s: %s %s as a member of group %s",
@@ -180,6 +192,16 @@ class Consumer:
         look_after_logs()
         if self._consumer is not None:
             self._consumer.check()
+            self._check_reporting(self._consumer)
+
+    def _check_reporting(self, consumer: PausableLoop) -> None:
+        if self._reporting is not None and self._reporting.done() and not self._is_drained:
+            raise RuntimeError("the consumer has ceased to report, so it hears of no pause")
+        if consumer.is_out and self._failed_reports >= _MOST_FAILED_REPORTS:
+            raise RuntimeError(
+                f"the consumer is paused, and its last {self._failed_reports} reports failed in "
+                "itself, so it would not hear of the pause's end"
+            )
 
     async def drain(self) -> None:
         """Finish what is in flight, commit and leave the group; then the replica is idle."""
@@ -248,19 +270,49 @@ class Consumer:
     async def _report(self, consumer: PausableLoop) -> None:
         clock = SystemClock()
         while True:
-            epoch_ms = clock.epoch_ms()
-            now_s = clock.monotonic()
-            snapshot = self._snapshot(consumer, now_s, epoch_ms)
-            paused_s = 0.0 if consumer.pause is None else consumer.pause.lasts_s(epoch_ms)
-            engine = consumer.loop.engine
-            tasks = len(asyncio.all_tasks())
-            of_replica: dict[Key, float] = {"paused_seconds": paused_s, "event_loop_tasks": tasks}
-            self._metrics.update(read_engine(engine, now_s, epoch_ms, of_replica))
             try:
                 # Without the status board a call waits for it, and the metrics must not.
-                async with asyncio.timeout(_REPORT_TIMEOUT_S):
-                    answer = await self._status.report.remote(snapshot.to_dict())
-                consumer.follow(pause_in(answer, consumer.pause))
+                self._update_metrics(consumer, clock.monotonic(), clock.epoch_ms())
+            except Exception as error:  # noqa: BLE001 - metrics must never cost the report
+                self._note_failed("metrics", error)
+            try:
+                snapshot = self._snapshot(consumer, clock.monotonic(), clock.epoch_ms()).to_dict()
             except Exception as error:  # noqa: BLE001 - a lost report must never stop the consumer
-                log.debug("the status board did not take a report: %r", error)
+                self._failed_reports += 1
+                self._note_failed("report", error)
+            else:
+                self._failed_reports = 0
+                await self._send_report(consumer, snapshot)
             await asyncio.sleep(_REPORT_EVERY_S)
+
+    def _update_metrics(self, consumer: PausableLoop, now_s: float, epoch_ms: int) -> None:
+        paused_s = 0.0 if consumer.pause is None else consumer.pause.lasts_s(epoch_ms)
+        tasks = len(asyncio.all_tasks())
+        of_replica: dict[Key, float] = {"paused_seconds": paused_s, "event_loop_tasks": tasks}
+        self._metrics.update(read_engine(consumer.loop.engine, now_s, epoch_ms, of_replica))
+
+    async def _send_report(self, consumer: PausableLoop, snapshot: Mapping[str, Any]) -> None:
+        try:
+            async with asyncio.timeout(_REPORT_TIMEOUT_S):
+                answer = await self._status.report.remote(snapshot)
+            consumer.follow(pause_in(answer, consumer.pause))
+        except Exception as error:  # noqa: BLE001 - a lost report must never stop the consumer
+            log.debug("the status board did not take a report: %r", error)
+
+    def _note_failed(self, what: str, error: Exception) -> None:
+        # Once for each: it would come again every second.
+        level = logging.DEBUG if what in self._failures_told else logging.WARNING
+        self._failures_told.add(what)
+        log.log(
+            level,
+            "route %s: the consumer's own %s failed: %r",
+            self._route_name,
+            what,
+            error,
+            exc_info=error,
+            extra={
+                "event": "report_failed",
+                "route": self._route_name,
+                "error_class": type(error).__name__,
+            },
+        )

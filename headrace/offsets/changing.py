@@ -7,15 +7,15 @@ open and fences whoever left it, and the offsets go into a transaction of their 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from consumer.kafka.admin.group_lags import GroupLags
 from consumer.kafka.admin.group_offsets import GroupNotEmptyError, GroupOffsets, GroupState
 from consumer.kafka.transactions.sink import KafkaTransactionalSink
-from consumer.ports import FencedError, SourceError, TopicPartition
+from consumer.ports import FencedError, OffsetAndMetadata, SourceError, TopicPartition
 from headrace.errors import UserError
-from headrace.offsets.edits import Edit, Log
+from headrace.offsets.edits import MOST_NAMED, Edit, Log, beginning
 from schemas.settings.file import KafkaSettings, RouteSettings
 
 TAKE_OVER_TIMEOUT_S = 60.0
@@ -84,38 +84,84 @@ class Changing:
         if self._route.delivery == "exactly_once":
             return await self._commit_in_transactions(plan, partitions)
         await self.check_decided(partitions)
+        await self._begin(plan)
         edits = [edit for edit in plan(await self.log()) if edit.is_change]
         try:
-            await self.offsets.commit({self._place(edit.partition): edit.after for edit in edits})
+            await self._commit({self._place(edit.partition): edit.after for edit in edits})
+        except (SourceError, UserError) as error:
+            raise type(error)(f"{error}. {await self._told_changes(edits)}") from error
+        return edits
+
+    async def _told_changes(self, edits: Sequence[Edit]) -> str:
+        """Say which of these edits were made before a failure; the commits come in parts."""
+        try:
+            lags = (await self.log()).lags
+        except SourceError:
+            return "Which partitions are changed is not known: see `headrace offsets show`"
+        changed = [
+            each for each in edits if lags[self._place(each.partition)].committed == each.after
+        ]
+        if not changed:
+            return "No partition is changed"
+        names = ", ".join(str(each.partition) for each in changed[:MOST_NAMED])
+        more = f" and {len(changed) - MOST_NAMED} more" if len(changed) > MOST_NAMED else ""
+        return (
+            f"Changed already: partitions {names}{more}, {len(changed)} of {len(edits)}; name the "
+            "others with --partition where a change must not be made twice, as with --by"
+        )
+
+    async def _begin(self, plan: Plan) -> None:
+        """Have the group begin in all partitions, as its first consumer would, if it has not."""
+        log = await self.log()
+        points = beginning(log)
+        if points:
+            # An edit that is refused leaves the group as it was.
+            plan(log)
+            await self.check_decided([each.partition for each in points])
+            await self._commit(points)
+
+    async def _commit(self, points: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
+        try:
+            await self.offsets.commit(points)
         except GroupNotEmptyError:
             raise UserError(
                 not_empty(self._name, self._route.group, await self.offsets.state())
             ) from None
-        return edits
 
     async def _commit_in_transactions(self, plan: Plan, partitions: Sequence[int]) -> list[Edit]:
         edits: list[Edit] = []
         async with taken_over_sink(self._kafka, self._route) as sink:
             for start in range(0, len(partitions), _AT_ONCE):
                 part = set(partitions[start : start + _AT_ONCE])
-                await take_over(sink, [self._place(number) for number in sorted(part)])
-                await self.check_empty()
-                due = [
-                    edit
-                    for edit in plan(await self.log())
-                    if edit.is_change and edit.partition in part
-                ]
                 try:
-                    await asyncio.gather(
-                        *(sink.publish(self._place(each.partition), [], each.after) for each in due)
-                    )
-                except FencedError as error:
-                    raise UserError(
-                        f"a consumer of {self._name} took partitions over meanwhile ({error}): "
-                        f"`headrace route pause {self._name}`, then run this again"
-                    ) from None
-                edits += due
+                    await self._commit_part(sink, plan, part, edits)
+                except (SourceError, UserError) as error:
+                    if not edits:
+                        raise
+                    raise type(error)(f"{error}. {await self._told_changes(edits)}") from error
         return edits
+
+    async def _commit_part(
+        self, sink: KafkaTransactionalSink, plan: Plan, part: set[int], edits: list[Edit]
+    ) -> None:
+        await take_over(sink, [self._place(number) for number in sorted(part)])
+        await self.check_empty()
+        await self._begin(plan)
+        due = [each for each in plan(await self.log()) if each.is_change and each.partition in part]
+        edits += due
+        # All come to their end before an error is told, and before the sink stops.
+        ends = await asyncio.gather(
+            *(sink.publish(self._place(each.partition), [], each.after) for each in due),
+            return_exceptions=True,
+        )
+        for error in ends:
+            if isinstance(error, FencedError):
+                raise UserError(
+                    f"a consumer of {self._name} took partitions over meanwhile ({error}): "
+                    f"`headrace route pause {self._name}`, then run this again"
+                ) from error
+            if isinstance(error, BaseException):
+                raise error
 
     def _place(self, partition: int) -> TopicPartition:
         return TopicPartition(self._route.requests_topic, partition)

@@ -11,7 +11,6 @@ from consumer.engine.offsets.completion_map import CompletionMapError
 from consumer.engine.offsets.progress import EditError, Progress
 from consumer.ports import Lag, OffsetAndMetadata, TopicPartition
 from headrace.errors import UserError
-from headrace.offsets.standing import high_watermark_of
 
 MOST_NAMED = 5
 
@@ -34,6 +33,7 @@ class Edit:
         before: ``None`` without a commit.
         again: What is done and will be done once more.
         given_up: What is not done, and gets no outcome any more.
+        blocked: What an open transaction hides behind the new offset; it is read once that ends.
     """
 
     partition: int
@@ -41,6 +41,7 @@ class Edit:
     after: OffsetAndMetadata
     again: int = 0
     given_up: int = 0
+    blocked: int = 0
 
     @property
     def is_change(self) -> bool:
@@ -80,6 +81,20 @@ class Target:
                 "say where to go on, by one of --to-offset, --to-time, --to-earliest, --to-latest "
                 "and --by"
             )
+
+
+def beginning(log: Log) -> dict[TopicPartition, OffsetAndMetadata]:
+    """Return what has to be committed before any edit; empty if the group has begun.
+
+    A group that has committed nothing and starts from ``latest`` begins in all partitions at once.
+    With one partition committed alone, consumers would read the others from their start.
+    """
+    if not begins_at_end(log.lags, from_latest=log.from_latest):
+        return {}
+    return {
+        each: Progress((), lag.log_end, log_id=log.log_id).point()
+        for each, lag in sorted(log.lags.items())
+    }
 
 
 def seek(
@@ -130,10 +145,13 @@ def _seek_one(
     lag: Lag,
     first_since: Mapping[int, int],
 ) -> Edit:
-    end = high_watermark_of(lag)
+    # Consumers take a commit beyond where their reading ends for one of another log.
+    end = lag.log_end
     offset = _target_offset(target, partition, lag, first_since)
     if not lag.log_start <= offset <= end:
-        raise EditError(f"offset {offset} is not between {lag.log_start} and {end}")
+        raise EditError(
+            f"offset {offset} is not between {lag.log_start} and {end}{_why_it_ends(lag)}"
+        )
     try:
         progress = _progress(log, lag)
     except EditError:
@@ -150,13 +168,23 @@ def _seek_one(
         after=after.point(),
         again=max(0, again) if is_back else 0,
         given_up=0 if is_back else progress.unfinished_in(begin, offset),
+        blocked=lag.blocked_records if offset == end else 0,
+    )
+
+
+def _why_it_ends(lag: Lag) -> str:
+    if not lag.blocked_records:
+        return ""
+    return (
+        f": an open transaction begins at {lag.log_end}, and hides {lag.blocked_records} offsets "
+        "until it ends"
     )
 
 
 def _target_offset(
     target: Target, partition: TopicPartition, lag: Lag, first_since: Mapping[int, int]
 ) -> int:
-    end = high_watermark_of(lag)
+    end = lag.log_end
     if target.offset is not None:
         return target.offset
     if target.is_earliest:
@@ -165,7 +193,7 @@ def _target_offset(
         return end
     if target.by is None:
         found = first_since[partition.partition]
-        return end if found < 0 else found
+        return end if found < 0 else min(found, end)
     if lag.committed is None:
         raise EditError("nothing is committed that --by could count from")
     return lag.committed.offset + target.by
@@ -175,12 +203,12 @@ def _edit_one(
     log: Log, partition: int, named: tuple[int, int], edit: Callable[[Progress], Progress]
 ) -> Edit:
     ((place, lag),) = _chosen(log, [partition])
-    end = high_watermark_of(lag)
+    end = lag.log_end
     for offset in named:
         if not lag.log_start <= offset < end:
             raise UserError(
                 f"partition {partition}: there is no offset {offset}; the log has {lag.log_start} "
-                f"to {end - 1}"
+                f"to {end - 1}{_why_it_ends(lag)}"
             )
     try:
         progress = _progress(log, lag)
@@ -194,7 +222,7 @@ def _progress(log: Log, lag: Lag) -> Progress:
     """Return a partition's progress; ``EditError`` if what is committed does not say it."""
     if lag.committed is None:
         from_end = begins_at_end(log.lags, from_latest=log.from_latest)
-        return Progress((), high_watermark_of(lag) if from_end else lag.log_start)
+        return Progress((), lag.log_end if from_end else lag.log_start)
     try:
         progress = Progress.of(lag.committed)
     except CompletionMapError as error:

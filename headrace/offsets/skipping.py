@@ -6,11 +6,12 @@ committed with its outcome is another point, of the whole partition.
 
 import asyncio
 import random
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
 from consumer.engine.engine import Engine
+from consumer.engine.replies.parked import GIVE_UP_S
 from consumer.kafka.admin.group_offsets import GroupNotEmptyError
 from consumer.kafka.sink.sink import KafkaSink
 from consumer.kafka.transactions.sink import KafkaTransactionalSink
@@ -113,9 +114,15 @@ async def skip_record(
             await changing.check_empty()
         commit.edit = skip(await changing.log(), partition, offset)
         outcome = _decide(engine, record, reason)
-        await _publish(publishing)
+        await _publish(publishing, _flush(publishing, engine, commit))
+        waits = engine.waits(SystemClock().monotonic())
     finally:
         await publishing.stop()
+    if not commit.is_done and not commit.is_refused:
+        raise UserError(
+            f"the record's outcome was not taken, so it is not marked as done: "
+            f"{'; '.join(waits) or 'the log says why'}"
+        )
     if not commit.is_done:
         raise UserError(
             f"a consumer of {name} came meanwhile, so the record is not marked as done, and may "
@@ -157,10 +164,19 @@ def _decide(engine: Engine, record: Record, reason: str) -> str:
     return next(name for name, records in outcomes.items() if records)
 
 
-async def _publish(publishing: Publishing) -> None:
+async def _flush(publishing: Publishing, engine: Engine, commit: "_PlannedCommit") -> None:
+    await publishing.flush()
+    if not commit.is_done and not commit.is_refused:
+        # A reply waits for its topic, which has had its seconds: it must not hold up a skip.
+        clock, later_s = SystemClock(), GIVE_UP_S + 1.0
+        engine.advance(clock.monotonic() + later_s, clock.epoch_ms() + int(later_s * 1000))
+        await publishing.flush()
+
+
+async def _publish(publishing: Publishing, flushing: Coroutine[None, None, None]) -> None:
     """Publish and commit all that is decided; raises what ends the publishing."""
     loops = [asyncio.create_task(loop) for loop in publishing.loops(lambda: None)]
-    flush = asyncio.create_task(publishing.flush())
+    flush = asyncio.create_task(flushing)
     try:
         async with asyncio.timeout(PUBLISH_TIMEOUT_S):
             done, _ = await asyncio.wait([flush, *loops], return_when=asyncio.FIRST_COMPLETED)
@@ -184,11 +200,13 @@ class _PlannedCommit:
         self._changing = changing
         self.edit = Edit(partition=-1, before=None, after=OffsetAndMetadata(-1, ""))
         self.is_done = False
+        self.is_refused = False
 
     async def commit(self, points: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
         try:
             await self._changing.offsets.commit(dict.fromkeys(points, self.edit.after))
         except GroupNotEmptyError as error:
+            self.is_refused = True
             raise CommitRefusedError(str(error)) from error
         self.is_done = True
 

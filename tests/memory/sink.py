@@ -49,6 +49,9 @@ class MemorySink:
             raise SourceError("the sink is not started, or stopped already")
         return self._listener
 
+    def flush(self) -> None:
+        """Do nothing: nothing gathers; see ``ResultSink``."""
+
     async def find_missing(self, topics: Collection[str]) -> set[str]:
         """Return the topics that do not exist; see ``ResultSink``."""
         self._started()

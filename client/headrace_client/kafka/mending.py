@@ -46,7 +46,8 @@ def mend_client(client: AIOKafkaClient) -> None:
         try:
             if renewal is None:
                 return await get_conn(node_id, **options)
-            renewal.prepare(node_id, options.get("group", ConnectionGroup.DEFAULT))
+            group = options.get("group", ConnectionGroup.DEFAULT)
+            await renewal.prepare(node_id, group, get_conn)
             edition = renewal.edition
             connection = await get_conn(node_id, **options)
         except (OSError, KeyError) as error:

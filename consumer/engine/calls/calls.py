@@ -218,7 +218,7 @@ class Calls:
         if call.in_flight.replica is None and call.unwanted():
             self.has_unwanted = True
         self.windows.heard(call.in_flight, outcomes.replica, outcomes.window_records, now_s)
-        self.limiter.measured(call.number, outcomes.measured_records, outcomes.measured_tokens)
+        self.limiter.heard(call.number, outcomes)
         self._counters.measured_records += outcomes.measured_records
         self._counters.measured_tokens += outcomes.measured_tokens
         failed: dict[Failure, list[WorkItem]] = {}

@@ -6,8 +6,10 @@ topic's. The parts of all consumers add up to the limit however partitions move.
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from consumer.engine.counters import Counters
+from handoff.chunk import Outcomes
 
 BURST_S = 1.0
 """A bucket holds what the limit lets through in this time, and at least one record."""
@@ -16,6 +18,7 @@ PORTION_S = 0.1
 calls cost the same whatever they carry."""
 LATELY_S = 2.0
 _ROUNDING = 1e-6
+_FIRST_FAILURE = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +46,7 @@ class TokenBucket:
         self.rate_per_s = rate_per_s
         self.least = least
         self.level = least
+        self._owed_at_per_s = rate_per_s
         self._filled_at_s: float | None = None
 
     @property
@@ -56,7 +60,12 @@ class TokenBucket:
         self.level = min(self.level, self.capacity)
 
     def set_rate(self, rate_per_s: float) -> None:
+        """Fill at another rate; what is owed takes as long as before."""
         self.rate_per_s = rate_per_s
+        if rate_per_s:
+            if self.level < 0 and self._owed_at_per_s:
+                self.level *= rate_per_s / self._owed_at_per_s
+            self._owed_at_per_s = rate_per_s
         self.level = min(self.level, self.capacity)
 
     def due_in_s(self, level: float) -> float:
@@ -65,12 +74,18 @@ class TokenBucket:
         return max(0.0, level - self.level) / self.rate_per_s
 
 
+class _Charge(NamedTuple):
+    records: int
+    tokens_each: float
+
+
 class RateLimiter:
     """Says how many records may go out now; both limits hold.
 
     A record's tokens are known once it is answered. Until then it counts as the mean of
     ``counters``, and is charged the difference afterwards: the limit holds over time. Before the
-    first answer one record goes out alone. A model that counts no tokens is not limited by them.
+    first count one record goes out alone, and one more for each that the model ended without a
+    count: a model that counts no tokens is soon not limited by them.
 
     Attributes:
         is_on: The route has a limit.
@@ -83,7 +98,8 @@ class RateLimiter:
         self._share = 1.0
         self._records: TokenBucket | None = None
         self._tokens: TokenBucket | None = None
-        self._charged: dict[int, float] = {}
+        self._charged: dict[int, _Charge] = {}
+        self._uncounted_records = 0
         self.limits = NO_LIMITS
         self.is_on = False
         self.is_holding = False
@@ -124,11 +140,12 @@ class RateLimiter:
         if self._records is not None:
             room = self._room_in(self._records, 1.0, room, now_s, is_whole=is_whole)
             due_in_s = self._due_in_s(self._records, 1.0, wanted, is_whole=is_whole)
-        if self._tokens is not None and not self._is_uncounted:
+        if self._tokens is not None:
             mean = self._mean_tokens
             if mean is None:
-                # Its answer, and no moment, says when to ask again.
-                room = min(room, 0 if self._charged else 1)
+                # An answer, and no moment, says when to ask again.
+                in_flight = sum(each.records for each in self._charged.values())
+                room = min(room, 1 + self._uncounted_records - in_flight)
             else:
                 self._tokens.least = mean
                 room = self._room_in(self._tokens, mean, room, now_s, is_whole=is_whole)
@@ -148,12 +165,22 @@ class RateLimiter:
         if self._tokens is not None:
             each = self._mean_tokens or 0.0
             self._tokens.level -= records * each
-            self._charged[call] = each
+            self._charged[call] = _Charge(records, each)
 
-    def measured(self, call: int, records: int, tokens: int) -> None:
-        """Charge the tokens that answered records really took."""
-        if self._tokens is not None and records:
-            self._tokens.level -= tokens - records * self._charged.get(call, 0.0)
+    def heard(self, call: int, outcomes: Outcomes) -> None:
+        """Charge the tokens that answered records really took.
+
+        A call of before the limit costs nothing: what was in flight then would be owed for long.
+        """
+        charge = self._charged.get(call)
+        if self._tokens is None or charge is None:
+            return
+        if outcomes.measured_records:
+            estimate = outcomes.measured_records * charge.tokens_each
+            self._tokens.level -= outcomes.measured_tokens - estimate
+        else:
+            # A failure does not say whether the model counts.
+            self._uncounted_records += sum(each < _FIRST_FAILURE for each in outcomes.statuses)
 
     def ended(self, call: int) -> None:
         self._charged.pop(call, None)
@@ -176,11 +203,6 @@ class RateLimiter:
         if not counters.measured_records:
             return None
         return max(1.0, counters.measured_tokens / counters.measured_records)
-
-    @property
-    def _is_uncounted(self) -> bool:
-        counters = self._counters
-        return not counters.measured_records and bool(counters.answered_records)
 
     def _bucket(self, now: TokenBucket | None, limit: float | None) -> TokenBucket | None:
         if limit is None:

@@ -4,7 +4,10 @@ A record has a span from its reading to the acknowledgement of its outcome, and 
 each handle call and one for the publishing. What is not sampled costs a look at its headers.
 """
 
-from collections.abc import Iterable, Sequence
+import functools
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import Concatenate, ParamSpec, TypeVar
 
 from consumer.engine.tracing.record_trace import CallTrace, RecordTrace
 from consumer.engine.work import Call, WorkItem
@@ -16,6 +19,11 @@ from handoff.tracing.spans import AttributeValue, Ids, Span, SpanContext, SpanSi
 from schemas.wire.headers import NO_JOB, read_job
 from schemas.wire.trace_context import read_trace_context
 
+log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
 _DROPPED = "dropped"
 _CALL_LOST = "call_lost"
 _DROPPED_BECAUSE = "the partition is another consumer's now, which begins this record anew"
@@ -23,8 +31,28 @@ _ANSWERED, _REFUSED = "answered", "refused"
 _FIRST_REFUSED = 400
 
 
+def _harmless(
+    method: "Callable[Concatenate[Traces, P], T]",
+) -> "Callable[Concatenate[Traces, P], T | None]":
+    """Have a method return ``None`` rather than raise: records do not depend on their traces."""
+
+    @functools.wraps(method)
+    def call(traces: "Traces", *args: P.args, **kwargs: P.kwargs) -> T | None:
+        try:
+            return method(traces, *args, **kwargs)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is only a trace's
+            traces.note_defect(method.__name__, error)
+            return None
+
+    return call
+
+
 class Traces:
-    """The traces of one consumer; ``sink`` takes the spans of records that have ended."""
+    """The traces of one consumer; ``sink`` takes the spans of records that have ended.
+
+    Attributes:
+        defects: Failures of its own; the records went on without their spans.
+    """
 
     def __init__(
         self, *, model: str, group: str, sampler: Sampler, ids: Ids, sink: SpanSink
@@ -34,7 +62,20 @@ class Traces:
         self._sampler = sampler
         self._ids = ids
         self._sink = sink
+        self.defects = 0
 
+    def note_defect(self, doing: str, error: Exception) -> None:
+        self.defects += 1
+        if self.defects == 1:
+            log.warning(
+                "traces: %s failed; records go on without these spans: %r",
+                doing,
+                error,
+                exc_info=error,
+                extra={"event": "observing_failed", "error_class": type(error).__name__},
+            )
+
+    @_harmless
     def begin(self, record: Record, now_s: float) -> RecordTrace | None:
         """Decide whether a record is sampled; ``None`` if it is not."""
         came_with = None
@@ -51,6 +92,7 @@ class Traces:
         name = "" if job is NO_JOB else job[0].decode("utf-8", "replace")
         return RecordTrace(context, parent, names.bounded(name))
 
+    @_harmless
     def sent(self, items: Sequence[WorkItem], now_s: float) -> dict[int, SpanContext] | None:
         """Note a call; return the spans of its sampled records, by their index in the chunk."""
         found = {}
@@ -61,6 +103,7 @@ class Traces:
                 trace.sent(CallTrace(found[index], item.attempts, now_s))
         return found or None
 
+    @_harmless
     def answered(self, answers: Iterable[tuple[Call, Outcomes]], now_s: float) -> None:
         """Note outcomes of calls, before the calls let go of their records."""
         for call, outcomes in answers:
@@ -69,12 +112,14 @@ class Traces:
                 if item is not None and item.trace is not None:
                     item.trace.answered(status, outcomes.replica, now_s)
 
+    @_harmless
     def failed(self, items: Iterable[WorkItem], reason: str, now_s: float) -> None:
         """Note why a call failed for these records, or had no outcome."""
         for item in items:
             if item.trace is not None:
                 item.trace.call_failed(reason, now_s)
 
+    @_harmless
     def ended(self, items: Iterable[WorkItem], now_s: float) -> None:
         """Hand over the spans of records whose outcome is acknowledged; they are not let go yet."""
         for item in items:
@@ -82,6 +127,7 @@ class Traces:
                 self._sink.take(self._spans(item, item.trace, now_s))
                 item.trace = None
 
+    @_harmless
     def dropped(self, item: WorkItem) -> None:
         """The same for one that has no outcome here."""
         trace = item.trace

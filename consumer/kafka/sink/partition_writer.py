@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaProducer, errors
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from consumer.engine.counters import Published
+from consumer.kafka.sink.message_size import batch_size_bytes
 from consumer.kafka.sink.producer_slot import (
     FIRST_BACKOFF_S,
     MAX_BACKOFF_S,
@@ -34,7 +35,7 @@ _UNKNOWN_ERRORS_PATIENCE = 2
 """How often a single message that meets an error unknown to aiokafka is tried again."""
 
 _GATHERED_BYTES = 256 * 1024
-"""What has gathered goes out, whatever the linger."""
+"""What has gathered goes out, whatever the linger; less if a batch takes less."""
 
 _LOOK_S = 5.0
 """How often a batch without an acknowledgement is checked: is any of it still wanted?"""
@@ -73,6 +74,7 @@ class PartitionWriter:
         self._on_refused = on_refused
         self._move = move
         self._linger_s = linger_s
+        self._enough_bytes = min(_GATHERED_BYTES, slot.max_batch_bytes)
         self._gathered_bytes = 0
         self._has_gathered = asyncio.Event()
         self._waiting: deque[Message] = deque()
@@ -90,17 +92,24 @@ class PartitionWriter:
 
     def send(self, messages: Iterable[Message]) -> None:
         if self._linger_s:
-            messages = self._note_size(messages)
+            messages = tuple(messages)
+            self._note_gathered(messages)
         self._waiting.extend(messages)
         if self._task is None and self._waiting:
             self._task = asyncio.create_task(self._run())
 
-    def _note_size(self, messages: Iterable[Message]) -> Sequence[Message]:
-        noted = tuple(messages)
-        self._gathered_bytes += sum(len(each.value or b"") for each in noted)
-        if self._gathered_bytes >= _GATHERED_BYTES:
+    def flush(self) -> None:
+        """Send what gathers now, without waiting for more."""
+        if self._waiting:
             self._has_gathered.set()
-        return noted
+
+    def _note_gathered(self, messages: Iterable[Message]) -> None:
+        for message in messages:
+            if self._gathered_bytes >= self._enough_bytes:
+                break
+            self._gathered_bytes += batch_size_bytes(message)
+        if self._gathered_bytes >= self._enough_bytes:
+            self._has_gathered.set()
 
     def cancel(self) -> asyncio.Task[None] | None:
         self._waiting.clear()
@@ -116,6 +125,8 @@ class PartitionWriter:
                 producer = await self._slot.get()
                 builder = producer.create_batch()
                 batch = self._fill(builder)
+                if self._linger_s:
+                    self._gather_anew()
                 if batch:
                     self._sending_records = len(batch)
                     await self._deliver(batch, builder)
@@ -141,8 +152,12 @@ class PartitionWriter:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._linger_s):
                 await self._has_gathered.wait()
+
+    def _gather_anew(self) -> None:
+        """Count what did not fit into the batch: it may be enough for the next one."""
         self._gathered_bytes = 0
         self._has_gathered.clear()
+        self._note_gathered(self._waiting)
 
     def _fill(self, builder: BatchBuilder) -> list[Message]:
         batch: list[Message] = []

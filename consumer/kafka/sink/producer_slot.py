@@ -41,6 +41,7 @@ class ProducerSlot:
         doing: str,
         published: Published | None = None,
     ) -> None:
+        self.max_batch_bytes = max_batch_bytes
         self._published = published or Published()
         self._settings = settings
         self._options: dict[str, Any] = {

@@ -78,6 +78,10 @@ class KafkaSink:
                 raise self._failure
             self._enqueue(messages, partitions, self._listener, self._slot)
 
+    def flush(self) -> None:
+        for writer in self._writers.values():
+            writer.flush()
+
     def _send_replies(
         self, messages: Sequence[Message], listener: PublishListener
     ) -> list[Message]:

@@ -81,8 +81,12 @@ def show_edits(
     is_done: bool,
     json: bool,
     outcome: str | None = None,
+    begins: int = 0,
 ) -> None:
-    """Print what would change, or has changed; a dry run says what it takes to do it."""
+    """Print what would change, or has changed; a dry run says what it takes to do it.
+
+    ``begins`` is the number of partitions in which the group begins with it.
+    """
     changed = [each for each in edits if each.is_change]
     if json:
         print_json(
@@ -91,6 +95,7 @@ def show_edits(
                 "group": group,
                 "group_state": state.state,
                 "done": is_done,
+                "partitions_begun": begins,
                 **({} if outcome is None else {"outcome": outcome}),
                 "partitions": [each.to_dict() for each in edits],
             }
@@ -106,11 +111,30 @@ def show_edits(
     )
     if outcome is not None:
         print_line(f"the record's outcome: {outcome}")
+    blocked = {each.partition: each.blocked for each in edits if each.blocked}
+    if blocked:
+        print_note(
+            f"{count(sum(blocked.values()))} offsets behind open transactions, of "
+            f"{_some_partitions(list(blocked))}, are not left out: they are read once those end; "
+            "to leave them out, run this again then"
+        )
+    if begins:
+        print_note(
+            f"group {group} had committed nothing, and start_from is latest: the log ends of all "
+            f"{count(begins)} partitions {'were' if is_done else 'would be'} committed first, so "
+            "that the others are not read from their start"
+        )
     if is_done or not changed:
         return
     if not state.is_empty:
         print_note(not_empty(name, group, state))
     print_note("nothing was changed; --yes does it")
+
+
+def _some_partitions(numbers: Sequence[int], most: int = 5) -> str:
+    more = len(numbers) - most
+    named = ", ".join(map(str, numbers[:most])) + (f" and {count(more)} more" if more > 0 else "")
+    return f"partition{'s' * (len(numbers) != 1)} {named}"
 
 
 def _edit_table(edits: Sequence[Edit]) -> Table:

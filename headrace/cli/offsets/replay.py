@@ -41,10 +41,10 @@ def replay(
     """
     settings = read_settings(config)
     name, chosen = choose_route(settings, route)
-    edit, state = asyncio.run(
+    edit, state, begins = asyncio.run(
         _run(settings.kafka, name, chosen, (partition, first, last), is_done=yes)
     )
-    show_edits(name, chosen.group, [edit], state, is_done=yes, json=json)
+    show_edits(name, chosen.group, [edit], state, is_done=yes, json=json, begins=begins)
 
 
 async def _run(
@@ -54,14 +54,15 @@ async def _run(
     asked: tuple[int, int, int],
     *,
     is_done: bool,
-) -> tuple[Edit, GroupState]:
+) -> tuple[Edit, GroupState, int]:
     partition, first, last = asked
 
     def plan(log: Log) -> list[Edit]:
         return [edits.replay(log, partition, first, last)]
 
     async with open_offsets(kafka, name, route) as changing:
-        (edit,) = plan(await changing.log())
+        log = await changing.log()
+        (edit,) = plan(log)
         if is_done:
             (edit,) = await changing.commit(plan, [partition])
-        return edit, await changing.offsets.state()
+        return edit, await changing.offsets.state(), len(edits.beginning(log))

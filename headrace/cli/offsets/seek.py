@@ -64,10 +64,10 @@ def seek(
         is_latest=to_latest,
         by=by,
     )
-    planned, state = asyncio.run(
+    planned, state, begins = asyncio.run(
         _run(settings.kafka, name, chosen, target, partition or (), is_done=yes)
     )
-    show_edits(name, chosen.group, planned, state, is_done=yes, json=json)
+    show_edits(name, chosen.group, planned, state, is_done=yes, json=json, begins=begins)
 
 
 def _read_time(text: str) -> datetime:
@@ -88,7 +88,7 @@ async def _run(
     partitions: Collection[int],
     *,
     is_done: bool,
-) -> tuple[Sequence[Edit], GroupState]:
+) -> tuple[Sequence[Edit], GroupState, int]:
     async with open_offsets(kafka, name, route) as changing:
         log = await changing.log()
         numbers = sorted(set(partitions) or {each.partition for each in log.lags})
@@ -105,4 +105,4 @@ async def _run(
         if is_done:
             done = {each.partition: each for each in await changing.commit(plan, numbers)}
             planned = [done.get(each.partition, each) for each in planned]
-        return planned, await changing.offsets.state()
+        return planned, await changing.offsets.state(), len(edits.beginning(log))

@@ -1,6 +1,8 @@
 """Routes that are paused and go on, at any moment, in simulated time; under both deliveries."""
 
 import asyncio
+import gc
+import weakref
 
 import pytest
 from hypothesis import given, settings
@@ -10,6 +12,7 @@ from consumer.engine.offsets.progress import Progress, replay, skip
 from consumer.engine.pausing import Pause
 from consumer.loop.pausable import PausableLoop
 from consumer.ports import SourceError, TopicPartition
+from consumer.replica.deployment import freeze_what_stays
 from tests.counting_model import CountingModel
 from tests.simulated_service import ROUTE, SimulatedService
 from tests.simulation import EPOCH_MS, simulate
@@ -264,3 +267,28 @@ def test_a_route_that_is_paused_is_replaced_only_if_its_loop_failed() -> None:
         await replicas.close()
 
     simulate(main())
+
+
+def test_a_loop_that_a_pause_replaced_is_let_go_although_what_stays_is_frozen() -> None:
+    async def main() -> None:
+        service = SimulatedService(partitions=1)
+        replica = PausableLoop(
+            lambda earlier: service.make(earlier=earlier), joined=freeze_what_stays
+        )
+        await replica.start(None)
+        first = weakref.ref(replica.loop)
+        await asyncio.sleep(1)
+        replica.follow(PAUSE)
+        await asyncio.sleep(5)
+        assert replica.is_out
+        service.sources.clear()
+        replica.follow(None)
+        await asyncio.sleep(5)
+        assert not replica.is_out
+        assert first() is None
+        await replica.drain()
+
+    try:
+        simulate(main())
+    finally:
+        gc.unfreeze()

@@ -1,14 +1,16 @@
 """Consumers that come and go in mid-stream, in simulated time."""
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumer.ports import SourceError
+from consumer.ports import Message, SourceError
 from schemas.settings.file import RetrySettings
 from tests.counting_model import CountingModel
+from tests.memory.sink import MemorySink
 from tests.simulated_service import ROUTE, SimulatedService
 from tests.simulation import SimulatedClock, simulate
 
@@ -272,3 +274,33 @@ def test_clean_changes_lose_nothing_and_double_nothing(schedule: list[tuple[str,
 def test_crashes_lose_nothing_and_commits_never_run_ahead(schedule: list[tuple[str, int]]) -> None:
     service = simulate(run_schedule([a for a, _ in schedule], [s for _, s in schedule]))
     assert set(service.results()) == set(service.expected)
+
+
+def test_a_member_that_leaves_does_not_wait_for_a_long_linger(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gathered: list[tuple[MemorySink, Message]] = []
+    send_now = MemorySink.send
+
+    async def gather(sink: MemorySink, messages: Sequence[Message]) -> None:
+        gathered.extend((sink, message) for message in messages)
+
+    def flush(_sink: MemorySink) -> None:
+        due = gathered[:]
+        gathered.clear()
+        for sink, message in due:
+            asyncio.get_running_loop().create_task(send_now(sink, [message]))
+
+    monkeypatch.setattr(MemorySink, "send", gather)
+    monkeypatch.setattr(MemorySink, "flush", flush)
+
+    async def main() -> None:
+        service = SimulatedService()
+        member = await service.join()
+        service.publish(20, ms=100)
+        await asyncio.sleep(0.3)
+        await service.leave(member)
+
+        assert len(service.results()) == sum(service.model.started.values()) > 0
+
+    simulate(main())

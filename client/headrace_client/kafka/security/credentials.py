@@ -2,15 +2,19 @@
 
 Kafka authenticates connections, not requests. So a new password, certificate or token counts from
 the next connection on; and a connection of an older one is replaced as soon as it has no request
-under way.
+under way. The new one is made first: brokers may learn of a new password later than we do, and a
+token's provider may be away.
 """
 # ruff: noqa: SLF001 - aiokafka has no public way to change what a client connects with
 
 import asyncio
 import logging
+import math
 import ssl
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from aiokafka.abc import AbstractTokenProvider
@@ -26,6 +30,9 @@ log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 1.0
 """How soon a file that changes is noticed, where requests are sent."""
+
+RECONNECT_AFTER_S = 5.0
+"""How soon a connection of new credentials is tried again that could not be made."""
 
 _Seen = tuple[tuple[int, int, int] | None, ...]
 
@@ -46,6 +53,7 @@ class Credentials(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka is u
             self._tokens = tokens_of(sasl.oauth)
         self.edition = 0
         """Grows whenever what was read from files has changed."""
+        self._fetching: asyncio.Future[str] | None = None
         self._look_at_s = 0.0
         self._seen = self._look()
         self._values = self._read()
@@ -70,10 +78,36 @@ class Credentials(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka is u
         sasl = self._connection.sasl
         return {} if sasl is None or sasl.oauth is None else dict(sasl.oauth.extensions)
 
-    def renew_at_s(self, now_s: float) -> float | None:
-        """Return when a connection that is made now should be replaced; ``None`` if never."""
-        left_s = None if self._tokens is None else self._tokens.use_for_s()
-        return None if left_s is None else now_s + left_s
+    def made_now(self, edition: int, now_s: float) -> "Made":
+        """Return what a connection was made with: files of this edition, and the present token."""
+        tokens = self._tokens
+        if tokens is None:
+            return Made(edition)
+        use_for_s, expires_in_s = tokens.use_for_s(), tokens.expires_in_s()
+        return Made(
+            edition,
+            tokens.fetched,
+            renew_at_s=math.inf if use_for_s is None else now_s + use_for_s,
+            ends_at_s=math.inf if expires_in_s is None else now_s + expires_in_s,
+        )
+
+    def has_newer_than(self, made: "Made", now_s: float) -> bool:
+        """Return whether what ``made`` has is to be replaced, and there is something newer.
+
+        An old token has a newer one fetched, in a thread: meanwhile the connection goes on.
+        """
+        if made.edition != self.edition:
+            return True
+        if self._tokens is None or now_s < made.renew_at_s:
+            return False
+        if self._tokens.fetched > made.token:
+            return True
+        if self._fetching is None or self._fetching.done():
+            loop = asyncio.get_running_loop()
+            self._fetching = loop.run_in_executor(None, self._tokens.token_now)
+            # The source has logged what it raises.
+            self._fetching.add_done_callback(lambda it: it.cancelled() or it.exception())
+        return False
 
     def refresh(self, client: AIOKafkaClient, now_s: float) -> None:
         """Have ``client`` connect with what the files hold now."""
@@ -118,31 +152,87 @@ class Credentials(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka is u
         return values
 
 
+@dataclass(slots=True)
+class Made:
+    """What a connection was made with; times are of the event loop.
+
+    Attributes:
+        token: How many tokens had come by then.
+        ends_at_s: The broker ends it then.
+        again_at_s: When its replacement may be tried.
+    """
+
+    edition: int
+    token: int = 0
+    renew_at_s: float = math.inf
+    ends_at_s: float = math.inf
+    again_at_s: float = 0.0
+
+
+class _Spare(NamedTuple):
+    """The group of a connection that is to replace one of ``group``."""
+
+    group: Any
+
+
 class Renewal:
     """Replaces a client's connections whose credentials have changed, or are about to expire."""
 
     def __init__(self, client: AIOKafkaClient, credentials: Credentials) -> None:
         self._client = client
         self._credentials = credentials
-        self._made: WeakKeyDictionary[Any, tuple[int, float | None]] = WeakKeyDictionary()
+        self._made: WeakKeyDictionary[Any, Made] = WeakKeyDictionary()
 
-    def prepare(self, node_id: Any, group: ConnectionGroup) -> None:
-        """Call it before a connection is looked up, with the client's own names of it."""
+    async def prepare(
+        self, node_id: Any, group: ConnectionGroup, connect: Callable[..., Awaitable[Any]]
+    ) -> None:
+        """Call it before a connection is looked up, with the client's own names of it.
+
+        ``connect`` is how the client gets a connection; ``None`` if it cannot be made.
+        """
         now_s = asyncio.get_running_loop().time()
-        self._credentials.refresh(self._client, now_s)
-        connection = self._client._conns.get((node_id, group))
-        if connection is None or connection._requests:
+        credentials, connections = self._credentials, self._client._conns
+        credentials.refresh(self._client, now_s)
+        held = connections.get((node_id, group))
+        made = None if held is None else self._made.get(held)
+        if made is None or not held.connected():
             return
-        edition, renew_at_s = self._made.get(connection, (self._credentials.edition, None))
-        is_due = renew_at_s is not None and now_s >= renew_at_s
-        if edition != self._credentials.edition or is_due:
-            connection.close(reason=CloseReason.IDLE_DROP)
+        is_due = credentials.has_newer_than(made, now_s)
+        if held._requests:
+            return
+        if now_s >= made.ends_at_s:
+            held.close(reason=CloseReason.IDLE_DROP)
+        elif is_due and now_s >= made.again_at_s:
+            made.again_at_s = now_s + RECONNECT_AFTER_S
+            spare = _Spare(group)
+            new = await self._connect_spare(node_id, spare, connect)
+            if new is None:
+                return
+            made.again_at_s = 0.0
+            # Others went on with the old one meanwhile; it is replaced once it is free.
+            if not held._requests and connections.get((node_id, group)) is held:
+                connections[node_id, group] = connections.pop((node_id, spare))
+                held.close(reason=CloseReason.IDLE_DROP)
+
+    async def _connect_spare(
+        self, node_id: Any, spare: _Spare, connect: Callable[..., Awaitable[Any]]
+    ) -> Any:
+        now_s = asyncio.get_running_loop().time()
+        earlier = self._client._conns.get((node_id, spare))
+        made = None if earlier is None else self._made.get(earlier)
+        if made is not None and self._credentials.has_newer_than(made, now_s):
+            earlier.close(reason=CloseReason.IDLE_DROP)
+        edition = self.edition
+        new = await connect(node_id, group=spare)
+        if new is not None:
+            self.note(new, edition)
+        return new
 
     def note(self, connection: Any, edition: int) -> None:
         """Call it with each connection that was returned, and the edition before it was made."""
         if connection not in self._made:
             now_s = asyncio.get_running_loop().time()
-            self._made[connection] = (edition, self._credentials.renew_at_s(now_s))
+            self._made[connection] = self._credentials.made_now(edition, now_s)
 
     @property
     def edition(self) -> int:

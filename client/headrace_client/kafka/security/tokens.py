@@ -94,6 +94,8 @@ class TokenSource:
         self._lock = threading.Lock()
         """Guards what follows, and is held for moments only."""
         self._held: _Held | None = None
+        self.fetched = 0
+        """Tokens that came so far."""
         self._failure: _Failure | None = None
         self._fetching: _Fetch | None = None
 
@@ -128,6 +130,10 @@ class TokenSource:
             return None
         return _USED_SHARE * max(0.0, held.token.expires_at_s - self._clock())
 
+    def expires_in_s(self) -> float | None:
+        held = self._held
+        return None if held is None else held.token.expires_at_s - self._clock()
+
     def _begin(self, now_s: float) -> _Fetch | None:
         """Begin a fetch, unless the last one has failed a moment ago."""
         if self._failure is not None and now_s < self._failure.again_at_s:
@@ -149,6 +155,7 @@ class TokenSource:
         else:
             held, failure = _Held(token, self._clock()), None
         with self._lock:
+            self.fetched += failure is None
             self._held, self._failure, self._fetching = held, failure, None
         fetching.done.set_result(None)
 

@@ -179,10 +179,52 @@ def test_a_model_that_counts_no_tokens_is_not_limited_by_them() -> None:
     engine = limited(make_engine(), max_tokens_per_s=1.0)
     engine.assign({P0: None})
     engine.deliver([record(number) for number in range(9)], 0.0, EPOCH_MS)
-    answer(*next_call(engine, 0.0, EPOCH_MS), engine)
+    sizes = []
+    while (taken := engine.next_call(0.0, EPOCH_MS)) is not None:
+        sizes.append(len(taken[1].lines))
+        answer(*taken, engine)
+    assert sizes == [1, 2, 4, 2], "one answer without a count does not open the whole window"
 
-    _, chunk = next_call(engine, 0.0, EPOCH_MS)
-    assert len(chunk.lines) == 8
+
+def test_refusals_without_counts_do_not_keep_a_token_limited_route_at_one_record() -> None:
+    limiter = RateLimiter(RateLimits(max_tokens_per_s=1.0), Counters())
+    assert limiter.room_records(64, 0.0) == 1
+    for call, status in enumerate((400, 422, 503)):
+        limiter.take(call, 1)
+        limiter.heard(call, Outcomes("m", 64, [0], [status], [b"{}"]))
+        limiter.ended(call)
+    assert limiter.room_records(64, 0.0) == 3, "a failure is no refusal"
+
+
+def test_what_was_in_flight_before_a_token_limit_is_not_owed() -> None:
+    counters = Counters()
+    limiter = RateLimiter(RateLimits(), counters)
+    limiter.take(1, 64)
+    limiter.set_limits(RateLimits(max_tokens_per_s=1_000.0))
+    limiter.heard(1, Outcomes("m", 64, measured_records=64, measured_tokens=128_000))
+    counters.measured_records, counters.measured_tokens = 64, 128_000
+    limiter.ended(1)
+
+    assert limiter.room_records(1, 0.0) == 0
+    assert limiter.next_at_s is not None
+    assert limiter.next_at_s <= 2.0
+
+
+def test_what_is_owed_takes_no_longer_with_a_smaller_share() -> None:
+    counters = Counters(measured_records=1, measured_tokens=100)
+    limiter = RateLimiter(RateLimits(max_tokens_per_s=1_000.0), counters)
+    assert limiter.room_records(1, 0.0) == 0
+    assert limiter.room_records(1, 1.0) == 1
+    limiter.take(1, 1)
+    limiter.heard(1, Outcomes("m", 64, measured_records=1, measured_tokens=5_000))
+    limiter.room_records(1, 1.0)
+    before_s = limiter.next_at_s
+    assert before_s is not None
+    for assigned in (1, 0, 2):
+        limiter.set_share(assigned, 8)
+    limiter.room_records(1, 1.0)
+
+    assert limiter.next_at_s == pytest.approx(before_s, rel=0.2)
 
 
 def test_records_that_are_tried_again_together_are_not_held_for_ever() -> None:

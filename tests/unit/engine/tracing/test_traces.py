@@ -233,3 +233,27 @@ def test_an_untraced_engine_sends_no_contexts() -> None:
     assert chunk.traces is None
     assert Chunk("c", []).traces is None
     assert messages[0].headers[:2] == SAMPLED
+
+
+def test_defects_of_traces_are_counted_and_cost_no_record(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("a defect")
+
+    engine, kept = traced_engine()
+    monkeypatch.setattr(kept, "take", fail)
+    for offset in (5, 6):
+        engine.deliver([record(offset, headers=SAMPLED)], 1.0, EPOCH_MS)
+        call, chunk = next_call(engine, 2.0, EPOCH_MS)
+        answer(call, chunk, engine, now_s=3.0)
+        assert len(publish(engine, 4.0)) == 1
+    monkeypatch.setattr(Sampler, "begin", fail)
+    engine.deliver([record(7, headers=SAMPLED)], 1.0, EPOCH_MS)
+    call, chunk = next_call(engine, 2.0, EPOCH_MS)
+    answer(call, chunk, engine, now_s=3.0)
+    assert len(publish(engine, 4.0)) == 1
+
+    assert engine._traces is not None
+    assert engine._traces.defects == 3
+    assert [each.levelname for each in caplog.records] == ["WARNING"]

@@ -193,3 +193,21 @@ def test_a_route_that_is_not_there_is_not_paused(
 
     assert (code, stored) == (2, {})
     assert "no route 's'" in err
+
+
+def test_a_group_that_begins_with_an_edit_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    edit = Edit(partition=0, before=None, after=OffsetAndMetadata(80, ""))
+    show_edits("r", "g", [edit], EMPTY, is_done=False, json=False, begins=12)
+    notes = " ".join(capsys.readouterr().err.split())
+    assert "the log ends of all 12 partitions would be committed first" in notes
+
+    show_edits("r", "g", [edit], EMPTY, is_done=True, json=True, begins=12)
+    assert json.loads(capsys.readouterr().out)["partitions_begun"] == 12
+
+
+def test_what_an_open_transaction_hides_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    edit = Edit(partition=4, before=None, after=OffsetAndMetadata(80, ""), blocked=20)
+    show_edits("r", "g", [edit], EMPTY, is_done=True, json=False)
+
+    notes = " ".join(capsys.readouterr().err.split())
+    assert "20 offsets behind open transactions, of partition 4, are not left out" in notes

@@ -22,9 +22,10 @@ def log(
     end: int = 100,
     from_latest: bool = False,
     log_id: bytes = OURS,
+    blocked: int = 0,
 ) -> Log:
     lags = {
-        TopicPartition("t", number): Lag(start, end - 5, point, end)
+        TopicPartition("t", number): Lag(start, end - blocked, point, end)
         for number, point in enumerate(committed)
     }
     return Log(lags=lags, from_latest=from_latest, log_id=log_id, limit_characters=LIMIT)
@@ -167,3 +168,23 @@ def test_metadata_is_decoded() -> None:
     assert decoded["unfinished"] == [50, 60]
     (foreign,) = log(OffsetAndMetadata(1, "x")).lags.values()
     assert "another program" in metadata_dict(foreign)["error"]
+
+
+def test_no_edit_commits_beyond_an_open_transaction_where_reading_ends() -> None:
+    behind = log(OffsetAndMetadata(50, ""), blocked=20)
+    late = Target(time=datetime(2026, 11, 30, tzinfo=UTC))
+    for target, first_since in ((Target(is_latest=True), -1), (late, -1), (late, 90)):
+        (edit,) = edits.seek(behind, target, [], {0: first_since})
+        assert (edit.after.offset, edit.given_up, edit.blocked) == (80, 30, 20)
+    assert edits.seek(behind, Target(offset=79), [], {})[0].blocked == 0
+
+    for target in (Target(offset=90), Target(by=40)):
+        with pytest.raises(UserError, match="between 10 and 80: an open transaction begins at 80"):
+            edits.seek(behind, target, [], {})
+    with pytest.raises(UserError, match=r"to 79: an open transaction .* hides 20 offsets"):
+        edits.skip(behind, 0, 85)
+
+    unbegun = log(None, from_latest=True, blocked=20)
+    (edit,) = edits.seek(unbegun, Target(is_latest=True), [], {})
+    (begun,) = edits.beginning(unbegun).values()
+    assert edit.after.offset == begun.offset == 80

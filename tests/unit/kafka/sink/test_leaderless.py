@@ -85,6 +85,8 @@ class Producer:
 
 
 class Slot:
+    max_batch_bytes = 512 * 1024
+
     def __init__(self, producer: Producer) -> None:
         self.producer = producer
 

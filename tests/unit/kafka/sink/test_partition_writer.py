@@ -39,7 +39,8 @@ class Producer:
 
 
 class Slot:
-    def __init__(self, producer: Producer) -> None:
+    def __init__(self, producer: Producer, max_batch_bytes: int = 512 * 1024) -> None:
+        self.max_batch_bytes = max_batch_bytes
         self._producer = producer
 
     async def get(self) -> Producer:
@@ -127,5 +128,66 @@ def test_what_is_published_gathers_for_the_linger_or_until_it_is_enough() -> Non
         await asyncio.sleep(0.1)
         assert [round(each - begun_s, 3) for each in producer.sent_at_s[1:]] == [0.1]
         assert writer.records == 0
+
+    simulate(main())
+
+
+class FullAt(Builder):
+    """Takes so many messages."""
+
+    def __init__(self, most: int) -> None:
+        self._left = most
+
+    def append(self, **_message: Any) -> bool:
+        self._left -= 1
+        return self._left >= 0
+
+
+class Filling(Acknowledging):
+    def create_batch(self) -> FullAt:
+        return FullAt(4)
+
+
+def lingering(producer: Acknowledging, max_batch_bytes: int = 512 * 1024) -> PartitionWriter:
+    slot: Any = Slot(producer, max_batch_bytes)
+    return PartitionWriter(
+        slot, "results", 0, listener=Listener(), explain=lambda error: SourceError(str(error)),
+        fail=lambda _: None, on_refused=lambda: None, move=lambda _: False, linger_s=1.0,
+    )  # fmt: skip
+
+
+def test_what_did_not_fit_into_a_batch_does_not_linger_again_if_it_is_enough() -> None:
+    async def main() -> None:
+        producer = Filling()
+        writer = lingering(producer)
+        begun_s = asyncio.get_running_loop().time()
+        writer.send([Message("results", b"k", bytes(128 * 1024), [])] * 64)
+        await asyncio.sleep(0.1)
+
+        assert [round(each - begun_s, 3) for each in producer.sent_at_s] == [0.0] * 16
+        assert writer.records == 0
+
+        small = lingering(producer, max_batch_bytes=16 * 1024)
+        small.send([Message("results", b"k", bytes(8 * 1024), [])] * 2)
+        await asyncio.sleep(0.1)
+        assert small.records == 0
+
+    simulate(main())
+
+
+def test_a_flush_ends_the_linger_of_what_was_sent_and_of_no_more() -> None:
+    async def main() -> None:
+        producer = Acknowledging()
+        writer = lingering(producer)
+        begun_s = asyncio.get_running_loop().time()
+        writer.flush()
+        writer.send([Message("results", b"k", b"v", [])])
+        await asyncio.sleep(0.2)
+        writer.flush()
+        await asyncio.sleep(0)
+        writer.send([Message("results", b"k", b"v", [])])
+        await asyncio.sleep(3)
+
+        assert [round(each - begun_s, 3) for each in producer.sent_at_s] == [0.2, 1.2]
 
     simulate(main())

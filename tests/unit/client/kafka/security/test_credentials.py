@@ -1,5 +1,6 @@
 """Credentials follow their files, and connections follow the credentials."""
 
+import asyncio
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,8 @@ from headrace_client import Connection, OAuth, Sasl, SettingsError, Tls
 from headrace_client.kafka.mending import mend_client
 from headrace_client.kafka.security import credentials as module
 from headrace_client.kafka.security.credentials import Credentials
+from headrace_client.kafka.security.token_endpoint import Token
+from headrace_client.kafka.security.tokens import TokenSource
 
 
 class FakeConnection:
@@ -100,25 +103,41 @@ def test_a_certificate_without_its_key_is_waited_for(tmp_path: Path) -> None:
         )
 
 
+class Broker:
+    """Accepts connections of a client, or refuses them."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.accepts = True
+        self.made: list[FakeConnection] = []
+        self.credentials = Credentials(connection)
+        self.client = AIOKafkaClient(
+            bootstrap_servers="a:1",
+            security_protocol="SASL_PLAINTEXT",
+            **self.credentials.options(),
+        )
+        self.client._get_conn = self._get
+        mend_client(self.client)
+
+    async def _get(
+        self, node_id: int, *, group: Any = ConnectionGroup.DEFAULT
+    ) -> FakeConnection | None:
+        held: FakeConnection | None = self.client._conns.get((node_id, group))
+        if held is not None and held.connected():
+            return held
+        if self.credentials._tokens is not None:
+            await self.credentials.token()
+        if not self.accepts:
+            return None
+        held = self.client._conns[node_id, group] = FakeConnection()
+        self.made.append(held)
+        return held
+
+
 async def test_an_idle_connection_of_old_credentials_is_replaced(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "LOOK_EVERY_S", 0.0)
-    client = AIOKafkaClient(
-        bootstrap_servers="a:1", security_protocol="SASL_PLAINTEXT",
-        **Credentials(scram(file)).options(),
-    )  # fmt: skip
-    made: list[FakeConnection] = []
-
-    async def get(node_id: int, *, group: Any = ConnectionGroup.DEFAULT) -> FakeConnection:
-        held: FakeConnection | None = client._conns.get((node_id, group))
-        if held is None or not held.connected():
-            held = client._conns[node_id, group] = FakeConnection()
-            made.append(held)
-        return held
-
-    client._get_conn = get
-    mend_client(client)
+    client = Broker(scram(file)).client
     first = await client._get_conn(1)
     assert await client._get_conn(1) is first
 
@@ -132,6 +151,69 @@ async def test_an_idle_connection_of_old_credentials_is_replaced(
     assert first.closed == [CloseReason.IDLE_DROP]
     assert client._sasl_plain_password == "second"
     assert await client._get_conn(1) is second
+    assert list(client._conns.values()) == [second]
+    client._conns.clear()
+
+
+async def test_a_good_connection_stays_until_one_of_new_credentials_is_made(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr(module, "RECONNECT_AFTER_S", 0.0)
+    broker = Broker(scram(file))
+    first = await broker.client._get_conn(1)
+    replace(file, "the broker does not know it yet")
+    broker.accepts = False
+    assert await broker.client._get_conn(1) is first
+    assert not first.closed
+
+    broker.accepts = True
+    assert await broker.client._get_conn(1) is not first
+    assert first.closed == [CloseReason.IDLE_DROP]
+    broker.client._conns.clear()
+
+
+async def test_a_connection_stays_until_there_is_a_newer_token_or_its_own_has_expired(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loop = asyncio.get_running_loop()
+    started_s, later_s, is_away = loop.time(), 0.0, False
+    monkeypatch.setattr(loop, "time", lambda: started_s + later_s)
+
+    def fetch() -> Token:
+        if is_away:
+            raise ValueError("the provider is away")
+        return Token("t", loop.time() + 100)
+
+    tokens = TokenSource(fetch, clock=loop.time)
+    monkeypatch.setattr(module, "tokens_of", lambda _oauth: tokens)
+    oauth = OAuth(token_url="https://id.example/t", client_id="c", client_secret="s")
+    broker = Broker(Connection(sasl=Sasl(mechanism="OAUTHBEARER", oauth=oauth)))
+    client = broker.client
+
+    async def fetched() -> None:
+        assert broker.credentials._fetching is not None
+        await asyncio.wait([broker.credentials._fetching])
+
+    first = await client._get_conn(1)
+    later_s, is_away = 92.0, True
+    for _ in range(2):
+        assert await client._get_conn(1) is first
+        await fetched()
+        assert not first.closed
+
+    later_s, is_away = 97.0, False
+    assert await client._get_conn(1) is first
+    await fetched()
+    second = await client._get_conn(1)
+    assert second is not first
+    assert first.closed == [CloseReason.IDLE_DROP]
+
+    # A broker ends a connection with the first request after that.
+    later_s = 300.0
+    assert await client._get_conn(1) is not second
+    assert second.closed
+    await fetched()
     client._conns.clear()
 
 
