@@ -94,7 +94,7 @@ class Credentials(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka is u
     def has_newer_than(self, made: "Made", now_s: float) -> bool:
         """Return whether what ``made`` has is to be replaced, and there is something newer.
 
-        An old token has a newer one fetched, in a thread: meanwhile the connection goes on.
+        An old token has a newer one fetched: meanwhile the connection goes on.
         """
         if made.edition != self.edition:
             return True
@@ -103,8 +103,7 @@ class Credentials(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka is u
         if self._tokens.fetched > made.token:
             return True
         if self._fetching is None or self._fetching.done():
-            loop = asyncio.get_running_loop()
-            self._fetching = loop.run_in_executor(None, self._tokens.token_now)
+            self._fetching = asyncio.ensure_future(self._tokens.token())
             # The source has logged what it raises.
             self._fetching.add_done_callback(lambda it: it.cancelled() or it.exception())
         return False
