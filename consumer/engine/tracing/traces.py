@@ -37,7 +37,7 @@ def _harmless(
     """Have a method return ``None`` rather than raise: records do not depend on their traces."""
 
     @functools.wraps(method)
-    def call(traces: "Traces", *args: P.args, **kwargs: P.kwargs) -> T | None:
+    def call(traces: "Traces", /, *args: P.args, **kwargs: P.kwargs) -> T | None:
         try:
             return method(traces, *args, **kwargs)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is only a trace's
