@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import pytest
 
+from consumer.engine.offsets.progress import Progress
 from consumer.kafka.admin.group_offsets import GroupState
 from consumer.ports import Lag, OffsetAndMetadata, SourceError, TopicPartition
 from headrace.errors import UserError
@@ -109,7 +110,7 @@ def test_a_group_that_starts_from_latest_begins_everywhere_before_an_edit_of_one
 
     assert broker.commits == [{0: LOG_END, 1: LOG_END, 2: LOG_END}, {0: 50}]
     # The id keeps what is committed from fitting a topic that is created again.
-    assert all(edits.Progress.of(point).log_id == b"ours" for point in broker.points.values())
+    assert all(Progress.of(point).log_id == b"ours" for point in broker.points.values())
 
     asyncio.run(changing.commit(seek_to(60, 0), [0]))
     assert broker.commits[2:] == [{0: 60}]
