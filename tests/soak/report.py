@@ -46,9 +46,9 @@ def markdown(outcome: Outcome) -> str:
         (
             f"Judged from minute {outcome.judged_from_s / 60:.1f} on. The slope is the median of "
             "the slopes between all pairs of samples (Theil and Sen), with its interval of 95 %. "
-            f"Resident memory is flat within {MEMORY_LIMIT_RATIO:.0%} an hour. A consumer takes some "
-            "three minutes to reach its level, and events here replace consumers: in a run of much "
-            "less than an hour that alone may look like growth."
+            f"Resident memory is flat within {MEMORY_LIMIT_RATIO:.0%} an hour. A consumer takes "
+            "some three minutes to reach its level, and events here replace consumers: in a run of "
+            "much less than an hour that alone may look like growth."
         ),
         "",
         "| of | level | slope an hour | interval | finding |",
