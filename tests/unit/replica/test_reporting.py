@@ -117,3 +117,30 @@ def test_a_consumer_whose_reports_have_ended_is_replaced(monkeypatch: pytest.Mon
             await consumer.check_health()
 
     simulate(main())
+
+
+def test_metrics_go_on_while_the_status_board_does_not_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = make(monkeypatch, "_snapshot", 0)
+    updates = 0
+
+    class SilentBoard(Board):
+        async def remote(self, _snapshot: Any) -> dict[str, Any]:
+            return await asyncio.Future()
+
+    def update(*_: Any) -> None:
+        nonlocal updates
+        updates += 1
+
+    monkeypatch.setattr(made, "_status", SilentBoard())
+    monkeypatch.setattr(made, "_update_metrics", update)
+
+    async def main() -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(60):
+                await made._report(Loop())  # type: ignore[arg-type] # stands for it
+
+    simulate(main())
+
+    assert updates > 1
