@@ -31,7 +31,7 @@ _WITH_FAILURES = 0x20
 """Added to either: the payload's length stands before it, and failures after it."""
 _OF_LOG = 0x40
 """Added to any: the log's id stands before the span."""
-LOG_ID_BYTES = 4
+_LOG_ID_BYTES = 4
 _MOST_COUNTED = 0x3FFF
 """Higher counts are written as this, in two bytes."""
 _FAILURES_HEADER_BYTES = 5
@@ -55,6 +55,11 @@ class RecordFailures(NamedTuple):
     strikes: int
 
 
+def log_id_from(topic_id: bytes | None) -> bytes:
+    """Return what stands for a topic's id in a map; empty if the brokers give topics none."""
+    return zlib.crc32(topic_id).to_bytes(_LOG_ID_BYTES, "big") if topic_id else b""
+
+
 @dataclass(frozen=True, slots=True)
 class CompletionMap:
     """The progress of a partition from its committed offset on.
@@ -66,7 +71,7 @@ class CompletionMap:
             completed one; ascending.
         failures: Of records at or above the committed offset, also above the highest completed one;
             ascending by offset.
-        log_id: The id of the offsets' log, of ``LOG_ID_BYTES``; empty if unknown.
+        log_id: The id of the offsets' log, ``log_id_from`` its topic's; empty if unknown.
     """
 
     highest_completed: int
@@ -154,7 +159,7 @@ def _open(committed_offset: int, metadata: str) -> _Opened:
     kind, start, log_id = content[0], 1, b""
     if kind & _OF_LOG:
         kind -= _OF_LOG
-        start += LOG_ID_BYTES
+        start += _LOG_ID_BYTES
         log_id = content[1:start]
     span, start = _decode_varint(content, start)
     end = len(content)

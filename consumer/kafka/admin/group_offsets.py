@@ -1,7 +1,6 @@
 """The state of a consumer group and its offsets, as somebody outside the group changes them."""
 
 import asyncio
-import zlib
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple, Self, TypeVar
 
@@ -9,7 +8,7 @@ from aiokafka import errors
 from aiokafka.protocol.admin import DescribeGroupsRequest
 from aiokafka.protocol.commit import OffsetCommitRequest
 
-from consumer.engine.offsets.completion_map import LOG_ID_BYTES
+from consumer.engine.offsets.completion_map import log_id_from
 from consumer.kafka.client.cluster_client import ClusterClient
 from consumer.kafka.client.connection import explaining_failures
 from consumer.kafka.client.offsets import (
@@ -126,8 +125,7 @@ class GroupOffsets:
 
     async def log_id(self) -> bytes:
         """Return the id of the topic's log, as completion maps carry it; empty if unknown."""
-        topic_id = await ask_topic_id(self._client._client, self._topic)  # noqa: SLF001 - one more request
-        return zlib.crc32(topic_id).to_bytes(LOG_ID_BYTES, "big") if topic_id else b""
+        return log_id_from(await ask_topic_id(self._client._client, self._topic))  # noqa: SLF001 - one more request
 
     async def commit(self, points: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
         """Commit for a group without members; ``GroupNotEmptyError`` if it has some."""

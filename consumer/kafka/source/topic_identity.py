@@ -7,12 +7,11 @@ Offsets in the old topic mean nothing in the new one, however many records that 
 
 import asyncio
 import logging
-import zlib
 from collections.abc import Callable
 
 from aiokafka import AIOKafkaConsumer
 
-from consumer.engine.offsets.completion_map import LOG_ID_BYTES
+from consumer.engine.offsets.completion_map import log_id_from
 from consumer.ports import SourceError
 from headrace_client.kafka.identity import ask_topic_id
 
@@ -42,7 +41,7 @@ class TopicIdentity:
                 extra={"event": "topic_ids_missing"},
             )
             self._knows_ids = False
-        log_id = found and zlib.crc32(found).to_bytes(LOG_ID_BYTES, "big")
+        log_id = log_id_from(found)
         if self.log_id and log_id and log_id != self.log_id:
             raise SourceError(
                 f"topic {self._topic} was deleted and created again while it was read: the "
