@@ -57,7 +57,7 @@ def plain(value: Any) -> Any:
 
 def short_number(value: float) -> float | int | None:
     """Return a number of four digits, whole if it is; ``None`` for an infinite one."""
-    if not isfinite(value):
+    # The largest numbers are rounded to infinity.
+    if not isfinite(short := float(f"{value:.4g}")):
         return None
-    short = float(f"{value:.4g}")
     return int(short) if short.is_integer() and abs(short) <= MOST_WHOLE_NUMBER else short

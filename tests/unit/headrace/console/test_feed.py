@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from headrace.console.live.documents import document_of, plain
@@ -244,6 +244,7 @@ def test_whatever_is_raised_is_a_problem_and_not_the_end() -> None:
 huge = st.one_of(st.floats(), st.integers(-(2**1100), 2**1100), st.none(), st.text(max_size=2))
 
 
+@example({"rounded": 1.7975e308})
 @given(st.dictionaries(st.text(max_size=2), st.one_of(huge, st.lists(huge, max_size=3))))
 def test_whatever_the_numbers_are_a_document_can_be_sent(values: dict[str, Any]) -> None:
     assert None not in orjson.loads(orjson.dumps(plain(values))).values()
