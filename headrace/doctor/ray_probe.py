@@ -3,17 +3,15 @@
 A Ray whose head is gone may never answer, and a joined one cannot be left for another.
 """
 
-import json
 import logging
 import os
-import subprocess
-import sys
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
 from headrace.overview.snapshot import Overview
+from headrace.preflight.ray_nodes import RaySilentError, asked
 
 TIMEOUT_S = 45.0
 
@@ -49,20 +47,9 @@ class RayFacts:
 
 def probe_ray(timeout_s: float = TIMEOUT_S) -> RayFacts:
     try:
-        ended = subprocess.run(  # noqa: S603 - our own module
-            [sys.executable, "-m", __name__],
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return RayFacts(runs=None, problem=f"has not answered within {timeout_s:g} s")
-    lines = ended.stdout.strip().splitlines()
-    if ended.returncode or not lines:
-        why = " ".join(ended.stderr.strip().splitlines()[-1:])
-        return RayFacts(runs=None, problem=f"cannot be asked: {why}")
-    return msgspec.convert(json.loads(lines[-1]), RayFacts)
+        return msgspec.convert(asked(__name__, timeout_s), RayFacts)
+    except RaySilentError as error:
+        return RayFacts(runs=None, problem=str(error))
 
 
 def service_of(facts: RayFacts) -> Overview | None:

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
+from consumer.autoscaling.lag import begins_at_end
 from consumer.kafka.admin.group_lags import GroupLags
 from consumer.kafka.admin.group_offsets import GroupNotEmptyError, GroupOffsets, GroupState
 from consumer.kafka.transactions.sink import KafkaTransactionalSink
@@ -54,7 +55,7 @@ class Changing:
             )
         return Log(
             lags=found,
-            from_latest=self._route.start_from == "latest",
+            begins_at_end=begins_at_end(found, from_latest=self._route.start_from == "latest"),
             log_id=await self.offsets.log_id(),
             limit_characters=self._kafka.offset_metadata_max_bytes,
         )
@@ -84,8 +85,7 @@ class Changing:
         if self._route.delivery == "exactly_once":
             return await self._commit_in_transactions(plan, partitions)
         await self.check_decided(partitions)
-        await self._begin(plan)
-        edits = [edit for edit in plan(await self.log()) if edit.is_change]
+        edits = [edit for edit in plan(await self._begun(plan)) if edit.is_change]
         try:
             await self._commit({self._place(edit.partition): edit.after for edit in edits})
         except (SourceError, UserError) as error:
@@ -110,15 +110,17 @@ class Changing:
             "others with --partition where a change must not be made twice, as with --by"
         )
 
-    async def _begin(self, plan: Plan) -> None:
-        """Have the group begin in all partitions, as its first consumer would, if it has not."""
+    async def _begun(self, plan: Plan) -> Log:
+        """Return the log of a group that has begun; else it begins, as its first consumer would."""
         log = await self.log()
         points = beginning(log)
-        if points:
-            # An edit that is refused leaves the group as it was.
-            plan(log)
-            await self.check_decided([each.partition for each in points])
-            await self._commit(points)
+        if not points:
+            return log
+        # An edit that is refused leaves the group as it was.
+        plan(log)
+        await self.check_decided([each.partition for each in points])
+        await self._commit(points)
+        return await self.log()
 
     async def _commit(self, points: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
         try:
@@ -146,8 +148,8 @@ class Changing:
     ) -> None:
         await take_over(sink, [self._place(number) for number in sorted(part)])
         await self.check_empty()
-        await self._begin(plan)
-        due = [each for each in plan(await self.log()) if each.is_change and each.partition in part]
+        planned = plan(await self._begun(plan))
+        due = [each for each in planned if each.is_change and each.partition in part]
         edits += due
         # All come to their end before an error is told, and before the sink stops.
         ends = await asyncio.gather(

@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from consumer.autoscaling.lag import begins_at_end
 from consumer.engine.offsets import progress as editing
 from consumer.engine.offsets.completion_map import CompletionMapError
 from consumer.engine.offsets.progress import EditError, Progress
@@ -17,10 +16,15 @@ MOST_NAMED = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Log:
-    """What an edit starts from: the group's lag, where it begins, and the id of the topic's log."""
+    """What an edit starts from.
+
+    Attributes:
+        begins_at_end: Whether consumers would begin at the ends of all partitions.
+        log_id: Of the topic's log.
+    """
 
     lags: Mapping[TopicPartition, Lag]
-    from_latest: bool
+    begins_at_end: bool
     log_id: bytes
     limit_characters: int
 
@@ -89,7 +93,7 @@ def beginning(log: Log) -> dict[TopicPartition, OffsetAndMetadata]:
     A group that has committed nothing and starts from ``latest`` begins in all partitions at once.
     With one partition committed alone, consumers would read the others from their start.
     """
-    if not begins_at_end(log.lags, from_latest=log.from_latest):
+    if not log.begins_at_end:
         return {}
     return {
         each: Progress((), lag.log_end, log_id=log.log_id).point()
@@ -221,8 +225,7 @@ def _edit_one(
 def _progress(log: Log, lag: Lag) -> Progress:
     """Return a partition's progress; ``EditError`` if what is committed does not say it."""
     if lag.committed is None:
-        from_end = begins_at_end(log.lags, from_latest=log.from_latest)
-        return Progress((), lag.log_end if from_end else lag.log_start)
+        return Progress((), lag.log_end if log.begins_at_end else lag.log_start)
     try:
         progress = Progress.of(lag.committed)
     except CompletionMapError as error:

@@ -1,6 +1,7 @@
 """Assembles the overview from what was gathered. Pure."""
 
 from collections.abc import Sequence
+from dataclasses import fields, replace
 
 from consumer.autoscaling.lag import seconds_left, tokens_left
 from consumer.replica.reports import ReplicaSnapshot, RouteStatus
@@ -134,15 +135,10 @@ def _route(route: KnownRoute, facts: Facts) -> RouteOverview:
 def _with_times(lag: Lag | None, status: RouteStatus | None) -> Lag | None:
     if lag is None or status is None:
         return lag
-    return Lag(
-        committed_records=lag.committed_records,
-        left_records=lag.left_records,
-        blocked_records=lag.blocked_records,
+    return replace(
+        lag,
         left_s=seconds_left(lag.left_records, status.working_records_per_s),
         left_tokens=tokens_left(lag.left_records, status.tokens_per_record),
-        partitions=lag.partitions,
-        largest_partition=lag.largest_partition,
-        largest_partition_records=lag.largest_partition_records,
     )
 
 
@@ -168,18 +164,7 @@ def _held(live: Sequence[ReplicaSnapshot]) -> Held:
 def _totals(status: RouteStatus | None) -> Totals:
     if status is None:
         return Totals()
-    return Totals(
-        received_records=status.received_records,
-        completed_records=status.completed_records,
-        dead_letter_records=status.dead_letter_records,
-        expired_records=status.expired_records,
-        cancelled_records=status.cancelled_records,
-        refused_records=status.refused_records,
-        retried_records=status.retried_records,
-        skipped_records=status.skipped_records,
-        lost_to_retention_records=status.lost_to_retention_records,
-        dead_letters_by_reason=dict(status.dead_letters_by_reason),
-    )
+    return Totals(**{each.name: getattr(status, each.name) for each in fields(Totals)})
 
 
 def _members(live: Sequence[ReplicaSnapshot]) -> list[Consumer]:

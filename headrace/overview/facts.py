@@ -65,7 +65,6 @@ class Facts:
         decisions: The latest scaling decision by deployment, as a line.
         runs_on: What each model's replicas chose by themselves.
         lags: By route, of brokers that answered; ``None`` there: its topic is missing.
-        open_transactions: Lines by route.
         jobs: Of a registry that was read.
         paused: Why each paused route is paused, by route: also of those without a consumer.
         no_service: Why no service answered.
@@ -79,7 +78,6 @@ class Facts:
     decisions: Mapping[str, str] = field(default_factory=dict)
     runs_on: Mapping[str, Sequence[str]] = field(default_factory=dict)
     lags: Mapping[str, Lag | None] = field(default_factory=dict)
-    open_transactions: Mapping[str, Sequence[str]] = field(default_factory=dict)
     jobs: Sequence[JobStanding] | None = None
     paused: Mapping[str, str] = field(default_factory=dict)
     no_service: str = ""

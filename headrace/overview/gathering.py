@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
-from consumer.autoscaling.lag import begins_at_end
 from consumer.ports import Lag as PartitionOffsets
 from consumer.ports import SourceError, TopicPartition
 from handoff.clock import Clock
@@ -15,7 +15,7 @@ from headrace.overview.facts import ConsumerFacts, Facts
 from headrace.overview.known import KnownRoute, KnownService
 from headrace.overview.serve_facts import ServeFacts
 from headrace.overview.snapshot import Lag, Overview, PartitionOverview
-from headrace.status.partition_lag import PartitionLag, partition_lag
+from headrace.status.partition_lag import PartitionLag, partition_lags
 from headrace_client.registry.standing import JobStanding
 
 FRESH_S = 1.0
@@ -212,7 +212,9 @@ class Gathering:
     async def _partitions(self, route: KnownRoute) -> list[PartitionLag]:
         offsets = await self._lags.read(route.group, route.requests_topic, LAG_TIMEOUT_S)
         # Thousands of partitions take long enough to hold up reports.
-        return await asyncio.to_thread(_partition_lags, route, offsets)
+        return await asyncio.to_thread(
+            partial(partition_lags, offsets, from_latest=route.start_from == "latest")
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,13 +228,3 @@ class _Lags:
         self.found: dict[str, Lag | None] = {}
         self.failed: set[str] = set()
         self.problems: list[str] = []
-
-
-def _partition_lags(
-    route: KnownRoute, offsets: Mapping[TopicPartition, PartitionOffsets]
-) -> list[PartitionLag]:
-    from_latest = begins_at_end(offsets, from_latest=route.start_from == "latest")
-    return [
-        partition_lag(each.partition, lag, from_latest=from_latest)
-        for each, lag in sorted(offsets.items())
-    ]

@@ -116,12 +116,12 @@ class RouteHistory:
         return found
 
 
-def latency_of(counts: Sequence[int], bounds_s: Sequence[float] = LATENCY_BOUNDS_S) -> Latency:
+def latency_of(counts: Sequence[int]) -> Latency:
     """Return percentiles of a histogram's counts, by bucket and not cumulative."""
     records = sum(counts)
     if not records:
         return Latency()
-    p50_s, p95_s, p99_s = (quantile(counts, bounds_s, share) for share in (0.5, 0.95, 0.99))
+    p50_s, p95_s, p99_s = (quantile(counts, LATENCY_BOUNDS_S, share) for share in (0.5, 0.95, 0.99))
     return Latency(records=records, p50_s=p50_s, p95_s=p95_s, p99_s=p99_s)
 
 

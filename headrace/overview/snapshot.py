@@ -363,9 +363,6 @@ class Overview:
         values: dict[str, Any] = msgspec.to_builtins(self)
         return values
 
-    def to_json(self) -> bytes:
-        return msgspec.json.encode(self)
-
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """Build from ``to_dict``'s values; the fields of a newer release are left out."""

@@ -162,8 +162,6 @@ class RouteStanding:
             )
         for line in merged(each.waits for each in self.live):
             yield from self._of_line(line)
-        for line in self._facts.open_transactions.get(self._route.name, ()):
-            yield Reason(code=ReasonCode.OPEN_TRANSACTION, text=line, blocks=False)
         if self.live and all(each.admission_closed_s is not None for each in self.live):
             yield from self._of_admission()
 
@@ -258,8 +256,8 @@ class RouteStanding:
         return sorted(kept.values(), key=lambda each: (not each.blocks, _ORDER.index(each.code)))
 
 
-_COUNTED = frozenset({ReasonCode.NO_MODEL_REPLICA, ReasonCode.OPEN_TRANSACTION})
-"""Here Serve and the brokers know more than consumers do."""
+_COUNTED = frozenset({ReasonCode.NO_MODEL_REPLICA})
+"""Here Serve knows more than consumers do."""
 
 
 def _is_starting(deployment: DeploymentFacts) -> bool:

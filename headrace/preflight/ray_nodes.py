@@ -24,9 +24,18 @@ def gpus_of_cluster(timeout_s: float = TIMEOUT_S) -> list[float] | None:
 
     Raises ``RaySilentError``.
     """
+    found: list[float] | None = asked(__name__, timeout_s)
+    return found
+
+
+def asked(module: str, timeout_s: float) -> Any:
+    """Run a module of ours that joins Ray; return the JSON of its last line.
+
+    Raises ``RaySilentError``.
+    """
     try:
         ended = subprocess.run(  # noqa: S603 - our own module
-            [sys.executable, "-m", __name__],
+            [sys.executable, "-m", module],
             capture_output=True,
             text=True,
             timeout=timeout_s,
@@ -38,8 +47,7 @@ def gpus_of_cluster(timeout_s: float = TIMEOUT_S) -> list[float] | None:
     if ended.returncode or not lines:
         why = " ".join(ended.stderr.strip().splitlines()[-1:])
         raise RaySilentError(f"cannot be asked: {why}")
-    found: list[float] | None = json.loads(lines[-1])
-    return found
+    return json.loads(lines[-1])
 
 
 def main() -> None:

@@ -1,8 +1,7 @@
 """How far each route's consumers are behind, as the brokers see it."""
 
-from consumer.autoscaling.lag import begins_at_end
 from consumer.kafka.admin.group_lags import GroupLags
-from headrace.status.partition_lag import PartitionLag, partition_lag
+from headrace.status.partition_lag import PartitionLag, partition_lags
 from schemas.settings.file import Settings
 
 
@@ -11,9 +10,5 @@ async def read_lags(group_lags: GroupLags, settings: Settings) -> dict[str, list
     found: dict[str, list[PartitionLag]] = {}
     for name, route in settings.routes.items():
         lags = await group_lags.read(route.group, route.requests_topic)
-        from_latest = begins_at_end(lags, from_latest=route.start_from == "latest")
-        found[name] = [
-            partition_lag(each.partition, lag, from_latest=from_latest)
-            for each, lag in sorted(lags.items())
-        ]
+        found[name] = partition_lags(lags, from_latest=route.start_from == "latest")
     return found

@@ -1,10 +1,11 @@
 """How far a group is behind in one partition, by its offsets. Pure."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from consumer.autoscaling.lag import remaining
-from consumer.ports import Lag
+from consumer.autoscaling.lag import begins_at_end, remaining
+from consumer.ports import Lag, TopicPartition
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,15 @@ class PartitionLag:
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def partition_lags(lags: Mapping[TopicPartition, Lag], *, from_latest: bool) -> list[PartitionLag]:
+    """Return a topic's partitions in order; ``from_latest``: the route's ``start_from`` is so."""
+    from_end = begins_at_end(lags, from_latest=from_latest)
+    return [
+        partition_lag(each.partition, lag, from_latest=from_end)
+        for each, lag in sorted(lags.items())
+    ]
 
 
 def partition_lag(partition: int, lag: Lag, *, from_latest: bool) -> PartitionLag:

@@ -10,6 +10,7 @@ from typing import Any
 from headrace.console.masking import masked
 from headrace.service.applications import MODEL_PREFIX, ROUTE_PREFIX, kind_of
 from headrace.service.changes import RunningApplication
+from headrace.settings.one_model import merged
 from schemas.settings.console import ConsoleSettings
 from schemas.settings.file import KafkaSettings
 from schemas.settings.live import plain
@@ -55,16 +56,6 @@ def shown_settings(
 
 def _values(running: RunningApplication) -> dict[str, Any]:
     return merged(running.built.get("settings", {}), running.live)
-
-
-def merged(values: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``values`` with those of ``over``, section by section."""
-    found = dict(values)
-    for key, value in over.items():
-        below = found.get(key)
-        is_section = isinstance(value, Mapping) and isinstance(below, Mapping)
-        found[key] = merged(below, value) if is_section else value  # type: ignore[arg-type]
-    return found
 
 
 def _replicas(options: Mapping[str, Any], key: str) -> dict[str, Any]:

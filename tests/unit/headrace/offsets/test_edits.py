@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from consumer.autoscaling.lag import begins_at_end
 from consumer.engine.offsets.progress import Progress
 from consumer.ports import Lag, OffsetAndMetadata, TopicPartition
 from headrace.errors import UserError
@@ -28,7 +29,8 @@ def log(
         TopicPartition("t", number): Lag(start, end - blocked, point, end)
         for number, point in enumerate(committed)
     }
-    return Log(lags=lags, from_latest=from_latest, log_id=log_id, limit_characters=LIMIT)
+    begins = begins_at_end(lags, from_latest=from_latest)
+    return Log(lags=lags, begins_at_end=begins, log_id=log_id, limit_characters=LIMIT)
 
 
 def of(point: OffsetAndMetadata) -> Progress:

@@ -36,7 +36,7 @@ class Group:
 
     async def log(self) -> Log:
         lag = Lag(0, 10, OffsetAndMetadata(5, ""), 10)
-        return Log(lags={PLACE: lag}, from_latest=False, log_id=b"", limit_characters=4096)
+        return Log(lags={PLACE: lag}, begins_at_end=False, log_id=b"", limit_characters=4096)
 
     async def commit(self, points: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
         if self.has_members:
