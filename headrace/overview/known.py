@@ -80,9 +80,8 @@ class KnownService:
         ]
         callers: dict[str, list[str]] = {name: [] for name in models}
         for route in routes:
-            for model in (route.model, *models.get(route.model, {}).get("calls", ())):
-                if model in callers:
-                    callers[model].append(route.name)
+            for model in _behind(route.model, models):
+                callers[model].append(route.name)
         return cls(
             routes=routes,
             models=[
@@ -107,6 +106,18 @@ _ROUTE_KEYS = (
     "delivery",
     "start_from",
 )
+
+
+def _behind(name: str, models: Mapping[str, Mapping[str, Any]]) -> set[str]:
+    """Return a model and all that it calls, of those that run; a pipeline may call pipelines."""
+    found: set[str] = set()
+    waiting = [name]
+    while waiting:
+        each = waiting.pop()
+        if each in models and each not in found:
+            found.add(each)
+            waiting += models[each].get("calls", ())
+    return found
 
 
 def _without_defaults(settings: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
