@@ -9,21 +9,7 @@ from dataclasses import dataclass
 
 from consumer.autoscaling.lag import Backlog
 from consumer.autoscaling.measures import RouteMeasures
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RateLimit:
-    """A route's limits; ``None`` where there is none."""
-
-    max_records_per_s: float | None = None
-    max_tokens_per_s: float | None = None
-
-    def records_per_s(self, tokens_per_record: float | None) -> float | None:
-        """Return the lower limit in records; tokens count once a record's are known."""
-        limits = [] if self.max_records_per_s is None else [self.max_records_per_s]
-        if self.max_tokens_per_s is not None and tokens_per_record:
-            limits.append(self.max_tokens_per_s / tokens_per_record)
-        return min(limits, default=None)
+from consumer.engine.calls.rate_limit import NO_LIMITS, RateLimits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +32,7 @@ class Work:
 class CountedWork:
     """Adds up the backlogs of some routes; ``limits`` has one for each."""
 
-    def __init__(self, limits: Sequence[RateLimit], drain_target_s: float) -> None:
+    def __init__(self, limits: Sequence[RateLimits], drain_target_s: float) -> None:
         self._limits = limits
         self._drain_target_s = drain_target_s
         self._totals: dict[int, tuple[int, int]] = {}
@@ -62,7 +48,7 @@ class CountedWork:
             done += counted[1]
             if measured.is_paused:
                 continue
-            limit = self._limits[number] if number < len(self._limits) else RateLimit()
+            limit = self._limits[number] if number < len(self._limits) else NO_LIMITS
             rate = limit.records_per_s(measured.tokens_per_record)
             rates.append(rate)
             if backlog.records:

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 from ray.util.metrics import Gauge
 
-from consumer.autoscaling.counted_work import CountedWork, RateLimit
+from consumer.autoscaling.counted_work import CountedWork
 from consumer.autoscaling.decision import Clamp, Decision
 from consumer.autoscaling.kv import report_decision, reported_measures
 from consumer.autoscaling.lag import Backlog
@@ -18,6 +18,7 @@ from consumer.autoscaling.measures import RouteMeasures, parallel_records
 from consumer.autoscaling.pauses import stored_pause
 from consumer.autoscaling.policy import DrainPolicy, Signals
 from consumer.autoscaling.task import ScalingTask
+from consumer.engine.calls.rate_limit import RateLimits
 from handoff.clock import Clock, SystemClock
 from schemas.metrics import AUTOSCALING
 
@@ -45,7 +46,7 @@ class ServeScalingPolicy:
         self._number = 0
         settings = task.settings
         limits = [
-            RateLimit(
+            RateLimits(
                 max_records_per_s=each.max_records_per_s, max_tokens_per_s=each.max_tokens_per_s
             )
             for each in task.sources

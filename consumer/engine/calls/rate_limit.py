@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from consumer.engine.counters import Counters
-from handoff.chunk import Outcomes
+from handoff.chunk import STATUS_FAILED, Outcomes
 
 BURST_S = 1.0
 """A bucket holds what the limit lets through in this time, and at least one record."""
@@ -18,7 +18,6 @@ PORTION_S = 0.1
 calls cost the same whatever they carry."""
 LATELY_S = 2.0
 _ROUNDING = 1e-6
-_FIRST_FAILURE = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +30,13 @@ class RateLimits:
     @property
     def is_set(self) -> bool:
         return self.max_records_per_s is not None or self.max_tokens_per_s is not None
+
+    def records_per_s(self, tokens_per_record: float | None) -> float | None:
+        """Return the lower limit in records; tokens count once a record's are known."""
+        limits = [] if self.max_records_per_s is None else [self.max_records_per_s]
+        if self.max_tokens_per_s is not None and tokens_per_record:
+            limits.append(self.max_tokens_per_s / tokens_per_record)
+        return min(limits, default=None)
 
 
 NO_LIMITS = RateLimits()
@@ -180,7 +186,7 @@ class RateLimiter:
             self._tokens.level -= outcomes.measured_tokens - estimate
         else:
             # A failure does not say whether the model counts.
-            self._uncounted_records += sum(each < _FIRST_FAILURE for each in outcomes.statuses)
+            self._uncounted_records += sum(each < STATUS_FAILED for each in outcomes.statuses)
 
     def ended(self, call: int) -> None:
         self._charged.pop(call, None)

@@ -5,18 +5,19 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.autoscaling.counted_work import CountedWork, RateLimit
+from consumer.autoscaling.counted_work import CountedWork
 from consumer.autoscaling.decision import Clamp
 from consumer.autoscaling.lag import Backlog
 from consumer.autoscaling.measures import RouteMeasures
 from consumer.autoscaling.policy import DrainPolicy, Signals
+from consumer.engine.calls.rate_limit import RateLimits
 
 RUNS, PAUSED = RouteMeasures(), RouteMeasures(is_paused=True)
 BACKLOG = Backlog(records=1_000, arrived_records=5_000, done_records=4_000)
 
 
 def test_a_paused_route_has_no_work_and_what_comes_meanwhile_is_no_arrival() -> None:
-    work = CountedWork([RateLimit()], 60.0)
+    work = CountedWork([RateLimits()], 60.0)
     before = work.of([BACKLOG], [RUNS])
     grown = replace(BACKLOG, records=9_000, arrived_records=13_000)
     paused = work.of([grown], [PAUSED])
@@ -39,7 +40,7 @@ def test_a_paused_route_has_no_work_and_what_comes_meanwhile_is_no_arrival() -> 
 def test_totals_never_shrink_over_pauses(
     turns: list[tuple[bool, bool, int, int]],
 ) -> None:
-    work = CountedWork([RateLimit(), RateLimit()], 60.0)
+    work = CountedWork([RateLimits(), RateLimits()], 60.0)
     totals, last = [[0, 0], [0, 0]], (0, 0)
     for first_paused, second_paused, arrived, done in turns:
         for total in totals:
@@ -56,11 +57,11 @@ def test_totals_never_shrink_over_pauses(
 
 
 def test_a_limited_routes_backlog_counts_as_far_as_the_limit_lets_it_through_in_time() -> None:
-    limit = RateLimit(max_records_per_s=10.0)
+    limit = RateLimits(max_records_per_s=10.0)
     huge = replace(BACKLOG, records=1_000_000)
     alone = CountedWork([limit], 60.0).of([huge], [RUNS])
-    beside = CountedWork([limit, RateLimit()], 60.0).of([huge, BACKLOG], [RUNS, RUNS])
-    tokens = CountedWork([RateLimit(max_tokens_per_s=500.0)], 60.0)
+    beside = CountedWork([limit, RateLimits()], 60.0).of([huge, BACKLOG], [RUNS, RUNS])
+    tokens = CountedWork([RateLimits(max_tokens_per_s=500.0)], 60.0)
 
     assert (alone.remaining_records, alone.most_records_per_s) == (600, 10.0)
     assert (beside.remaining_records, beside.most_records_per_s) == (1_600, None)
@@ -71,7 +72,7 @@ def test_a_limited_routes_backlog_counts_as_far_as_the_limit_lets_it_through_in_
 
 def test_all_routes_with_a_backlog_have_to_be_held_back() -> None:
     held_back = RouteMeasures(is_limited=True)
-    work = CountedWork([RateLimit(max_records_per_s=1.0)] * 2, 60.0)
+    work = CountedWork([RateLimits(max_records_per_s=1.0)] * 2, 60.0)
 
     assert work.of([BACKLOG, Backlog()], [held_back, RUNS]).is_limited
     assert not work.of([BACKLOG, BACKLOG], [held_back, RUNS]).is_limited
@@ -83,7 +84,7 @@ def scaled(limit: float, *, capacity: float, expected: float | None, minutes: in
     policy = DrainPolicy(
         min_replicas=1, max_replicas=50, drain_target_s=60.0, expected_records_per_s=expected
     )
-    work = CountedWork([RateLimit(max_records_per_s=limit)], 60.0)
+    work = CountedWork([RateLimits(max_records_per_s=limit)], 60.0)
     target, most, done, arrived = 1, 1, 0.0, 1_000_000
     for second in range(0, minutes * 60, 2):
         rate = min(limit, capacity * target)
@@ -137,7 +138,7 @@ def test_a_paused_routes_consumers_go_to_their_minimum() -> None:
     policy = DrainPolicy(
         min_replicas=1, max_replicas=9, drain_target_s=60.0, expected_records_per_s=10.0
     )
-    work = CountedWork([RateLimit()], 60.0)
+    work = CountedWork([RateLimits()], 60.0)
     target, arrived = 4, 0
     for second in range(0, 300, 2):
         arrived += 2_000
