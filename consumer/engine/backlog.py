@@ -58,7 +58,7 @@ class Backlog:
 
     def oldest_s(self, now_s: float) -> float:
         """Return since when the oldest record without an outcome is held; 0 if there is none."""
-        return self.ages_s(now_s, 0)[0]
+        return now_s - min(map(_RECEIVED_AT_S, self._held()), default=now_s)
 
     def ages_s(self, now_s: float, epoch_ms: int) -> tuple[float, float]:
         """Return since when the oldest record without an outcome is held, and the highest age.
@@ -66,10 +66,13 @@ class Backlog:
         The age is by the records' timestamps; both are 0 if there is none. Goes through all of
         them, so call this about once a second.
         """
-        held = [*self.waiting(), *self.calls.in_flight_items()]
+        held = self._held()
         received_at_s: float = min(map(_RECEIVED_AT_S, held), default=now_s)
         produced_at_ms: int = min(map(_TIMESTAMP_MS, held), default=epoch_ms)
         return now_s - received_at_s, max(0, epoch_ms - produced_at_ms) / 1000
+
+    def _held(self) -> list[WorkItem]:
+        return [*self.waiting(), *self.calls.in_flight_items()]
 
     def lose(self, assignments: Iterable[PartitionAssignment]) -> None:
         """Drop the waiting records of lost partitions; those in flight are dropped as they end."""

@@ -103,7 +103,7 @@ class Consumer:
         self._metrics = ConsumerMetrics(route_name)
         self._live_route = route
         self._consumer: PausableLoop | None = None
-        self._engine_report = EngineReport(SystemClock())
+        self._engine_report = EngineReport()
         self._reporting: asyncio.Task[None] | None = None
         self._failed_reports = 0
         self._failures_told: set[str] = set()
@@ -129,7 +129,8 @@ class Consumer:
         self._traces = open_traces(route, replica=self._replica, clock=SystemClock())
         consumer = PausableLoop(self._make_loop, freeze_what_stays)
         await consumer.start(await asyncio.to_thread(stored_pause, self._route_name))
-        freeze_what_stays()
+        if consumer.is_out:
+            freeze_what_stays()
         self._consumer = consumer
         log.info(
             "route %s: %s %s as a member of group %s",
@@ -252,7 +253,7 @@ class Consumer:
             error=None if error is None else repr(error),
             is_out=consumer.is_out,
             is_limited=engine.is_limited(now_s),
-            **self._engine_report.of(engine),
+            **self._engine_report.of(engine, now_s),
             **counters,
         )
 

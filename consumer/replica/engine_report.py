@@ -4,19 +4,16 @@ from typing import Any
 
 from consumer.engine.engine import Engine
 from consumer.replica.reports import REPORTED_TIMES
-from handoff.clock import Clock
 
 
 class EngineReport:
     """Reads an engine about once a second, and remembers since when its admission is closed."""
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+    def __init__(self) -> None:
         self._closed_since_s: float | None = None
 
-    def of(self, engine: Engine) -> dict[str, Any]:
+    def of(self, engine: Engine, now_s: float) -> dict[str, Any]:
         """Return fields of ``ReplicaSnapshot``."""
-        now_s = self._clock.monotonic()
         admission = engine.admission
         if engine.reads_on:
             self._closed_since_s = None
