@@ -44,6 +44,7 @@ MAX_NODES = 100_000
 """Each use of an alias counts, so that a small file cannot expand into a huge one."""
 MAX_DEPTH = 50
 COMPRESSIONS = ("none", "gzip", "snappy", "lz4", "zstd")
+"""By Kafka's numbers."""
 KAFKA_KEYS = (
     "bootstrap",
     "tls",
@@ -129,17 +130,9 @@ class Logs:
     @classmethod
     def from_section(cls, section: SectionReader) -> Self:
         section.check_keys(("format", "level"))
-        form, level = section.text("format", "plain"), section.text("level", "info")
-        return cls(
-            format=_one_of(form, get_args(Format), "logging.format"),
-            level=_one_of(level, get_args(Level), "logging.level"),
-        )
-
-
-def _one_of(value: str, values: tuple[Any, ...], key: str) -> Any:
-    if value not in values:
-        raise SettingsError(f"{key}: must be one of {', '.join(values)}")
-    return value
+        format_: Any = section.choice("format", "plain", get_args(Format))
+        level: Any = section.choice("level", "info", get_args(Level))
+        return cls(format=format_, level=level)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -61,15 +61,8 @@ class Ids:
     def __init__(self, source: random.Random) -> None:
         self._source = source
 
-    def new_trace_id(self) -> int:
-        return self._source.getrandbits(128) or 1
-
     def new_span_id(self) -> int:
         return self._source.getrandbits(64) or 1
-
-    def new_trace(self) -> SpanContext:
-        """Return the first span of a new trace."""
-        return SpanContext(self.new_trace_id(), self.new_span_id())
 
     def child_of(self, parent: SpanContext) -> SpanContext:
         return SpanContext(parent.trace_id, self.new_span_id(), parent.state)

@@ -66,10 +66,6 @@ class ConsoleSettings(Section):
         return self.read_token_file is not None or self.read_token_env is not None
 
     @property
-    def has_act_token(self) -> bool:
-        return self.act_token_file is not None or self.act_token_env is not None
-
-    @property
     def url(self) -> str:
         """Where a browser reaches it, on the node of Ray's head where nothing stands before it."""
         if self.public_url is not None:

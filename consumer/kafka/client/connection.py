@@ -14,7 +14,7 @@ from consumer.ports import SourceError
 from headrace_client.errors import SettingsError
 from headrace_client.kafka import connecting
 from headrace_client.kafka.security.credentials import Credentials
-from headrace_client.settings import Connection, OAuth, Sasl, Tls
+from headrace_client.settings import COMPRESSIONS, Connection, OAuth, Sasl, Tls
 from schemas.settings.file import KafkaSettings, SaslSettings
 from schemas.settings.section import Section
 
@@ -48,8 +48,6 @@ _HINTS: dict[type[errors.KafkaError], str] = {
     ),
 }
 
-_CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
-"""By Kafka's numbers."""
 _BOOTSTRAP_COMPLAINTS = ("Unable connect to", "Unable to request metadata from")
 
 
@@ -87,7 +85,7 @@ def compression_type(settings: KafkaSettings) -> str | None:
 
 def compression_code(settings: KafkaSettings) -> int:
     """Return Kafka's number of the codec of what is published."""
-    return _CODECS.index(settings.compression)
+    return COMPRESSIONS.index(settings.compression)
 
 
 def connection_of(settings: KafkaSettings) -> Connection:

@@ -1,18 +1,13 @@
 """Tells the runners of jobs; ``headrace jobs`` does the same."""
 
 from collections.abc import Mapping
-from typing import Any
 
-from pydantic import SecretStr
-
+from consumer.kafka.client.connection import connection_of
 from headrace_client.registry import telling
 from headrace_client.registry.announcements import Action
 from headrace_client.routes import Route, Routes
-from headrace_client.sections import SectionReader
-from headrace_client.settings import ClientSettings, Connection
+from headrace_client.settings import ClientSettings
 from schemas.settings.file import KafkaSettings
-from schemas.settings.live import plain
-from schemas.settings.secrets import SECRET_PATHS
 
 
 class KafkaJobs:
@@ -36,19 +31,3 @@ class KafkaJobs:
             # With the service's rights nothing is published to a topic that a runner names.
             return await telling.cancel(settings, job, None, by=by, takes_announced_topic=False)
         return await telling.tell(settings, job, action, by=by)
-
-
-def connection_of(kafka: KafkaSettings) -> Connection:
-    """Return the cluster as clients know it; a secret is the name of a variable, or itself."""
-    values: dict[str, Any] = plain(kafka)
-    for path in SECRET_PATHS:
-        *parents, key = path
-        section: Any = kafka
-        place: Any = values
-        for name in parents:
-            section = getattr(section, name, None)
-            place = place.get(name, {})
-        secret = getattr(section, key, None)
-        if isinstance(secret, SecretStr):
-            place[key] = secret.get_secret_value()
-    return Connection.from_section(SectionReader(values, "kafka"))

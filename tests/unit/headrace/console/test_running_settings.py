@@ -3,8 +3,8 @@
 import orjson
 from pydantic import SecretStr
 
+from consumer.kafka.client.connection import connection_of
 from headrace.console.masking import MASK
-from headrace.console.sources.jobs import connection_of
 from headrace.console.sources.running_settings import shown_settings
 from headrace.service.applications import specs_of
 from headrace.service.changes import RunningApplication
