@@ -1,7 +1,7 @@
 """Causes each fault, and times its alerts: from the fault to firing, from healing to silence."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from handoff.clock import SystemClock
@@ -72,7 +72,7 @@ async def rehearse(
         return fired.keys() >= wanted
 
     async with fault.of(stage):
-        await _until(have_all_fired, FIRE_PATIENCE_S)
+        await stage.until(have_all_fired, FIRE_PATIENCE_S)
     for each, after_s in fired.items():
         say(f"  {each[0]} fired after {after_s:.1f} s")
     healed_s = clock.monotonic()
@@ -88,7 +88,7 @@ async def rehearse(
         # What else fired must be over too, or the next fault would be judged by it.
         return not now
 
-    await _until(is_silent, RESOLVE_PATIENCE_S)
+    await stage.until(is_silent, RESOLVE_PATIENCE_S)
     times = [
         Timed(alert, subject, fault.name, fired.get(each), resolved.get(each))
         for each in fault.alerts
@@ -104,16 +104,6 @@ async def firing(stage: AlertStage) -> set[Subject]:
         if each["state"] == "firing"
         for labels in [each["labels"]]
     }
-
-
-async def _until(holds: Callable[[], Awaitable[bool]], patience_s: float) -> bool:
-    try:
-        async with asyncio.timeout(patience_s):
-            while not await holds():
-                await asyncio.sleep(_LOOK_EVERY_S)
-    except TimeoutError:
-        return False
-    return True
 
 
 def missing(times: Sequence[Timed], rules: Sequence[str], excused: Sequence[str]) -> list[str]:

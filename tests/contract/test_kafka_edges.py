@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Collection
 import pytest
 from aiokafka import AIOKafkaProducer, errors
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from consumer.engine.offsets.completion_map import CompletionMap, encode
 from consumer.kafka.admin import group_lags as group_lags_module
@@ -67,16 +66,14 @@ async def until_refused(world: KafkaWorld, topic: str, value: bytes) -> None:
 
 
 async def test_a_message_that_the_broker_refuses_is_found_among_its_neighbours(
-    world: KafkaWorld, admin_client: AIOKafkaAdminClient
+    world: KafkaWorld,
 ) -> None:
     if not world.is_faithful:
         pytest.skip("the embedded broker has one limit for all topics")
     topic = await world.topic()
     sink = await world.sink(topic)
     # The sink read the limit at its start; now the topic takes less.
-    await admin_client.alter_configs(
-        [ConfigResource(ConfigResourceType.TOPIC, topic, {"max.message.bytes": "2000"})]
-    )
+    await world.set_topic(topic, {"max.message.bytes": "2000"})
     await until_refused(world, topic, b"x" * 5000)
     values = [b"%d" % n for n in range(40)]
     values[13] = b"x" * 5000
