@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from headrace_client.bulk.job.progress.display import Display, choose_display
@@ -9,7 +10,7 @@ from headrace_client.bulk.job.progress.log_lines import LogLines
 from headrace_client.errors import SettingsError
 from headrace_client.logs.forms import log_to_stderr
 from headrace_client.logs.redacting import secrets_of_environment
-from headrace_client.settings import ClientSettings, load_settings
+from headrace_client.settings import ClientSettings, Connection, load_settings
 
 
 def choose(config: Path | None, *, as_json: bool) -> Display:
@@ -32,11 +33,16 @@ def _settings(config: Path | None) -> ClientSettings:
 
 
 def _secrets(settings: ClientSettings) -> list[str]:
-    connection = settings.connection
-    sasl = connection.sasl
+    clusters = (settings.connection, settings.results_connection)
+    own = [secret for cluster in clusters for secret in _secrets_of(cluster)]
+    return [*own, *secrets_of_environment(os.environ)]
+
+
+def _secrets_of(cluster: Connection) -> Iterator[str]:
+    sasl = cluster.sasl
     known = (
         None if sasl is None else sasl.password,
         None if sasl is None or sasl.oauth is None else sasl.oauth.client_secret,
-        None if connection.tls is None else connection.tls.key_password,
+        None if cluster.tls is None else cluster.tls.key_password,
     )
-    return [*filter(None, known), *secrets_of_environment(os.environ)]
+    yield from filter(None, known)

@@ -91,6 +91,18 @@ def test_the_client_secret_is_in_no_line(
     assert json.loads(capsys.readouterr().err)["message"] == "asked with **********"
 
 
+def test_the_password_of_the_results_cluster_is_in_no_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "headrace.yaml"
+    results = "{bootstrap: results.example:9092, sasl: {username: u, password: of-the-results}}"
+    file.write_text(f"results_kafka: {results}\nlogging: {{format: json}}\n")
+    choose(file, as_json=False)
+    logging.getLogger("headrace_client").warning("asked with of-the-results")
+
+    assert json.loads(capsys.readouterr().err)["message"] == "asked with **********"
+
+
 def test_a_broken_file_is_left_to_who_needs_it(tmp_path: Path) -> None:
     file = tmp_path / "headrace.yaml"
     file.write_text("logging: {format: xml}\n")
